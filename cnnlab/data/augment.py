@@ -1,0 +1,111 @@
+"""Normalisation and augmentation as pure functions, to run inside the jitted step."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def normalise(images: ArrayLike, mean: ArrayLike, std: ArrayLike) -> jax.Array:
+    """Scale pixels to [0, 1], subtract the mean and divide by the standard deviation.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        mean: float32 [C], as `channel_statistics` returns it (units of [0, 1] pixels).
+        std: float32 [C], in the same units.
+
+    Returns:
+        float32 [N, H, W, C].
+    """
+    pixels = jnp.asarray(images).astype(jnp.float32) / 255.0
+    return (pixels - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def augment(
+    key: jax.Array,
+    images: ArrayLike,
+    mean: ArrayLike,
+    std: ArrayLike,
+    *,
+    crop_padding: int = 0,
+    flip: bool = False,
+    cutout: int = 0,
+) -> jax.Array:
+    """Crop, mirror, normalise and cut out every image at random.
+
+    What happens to an image depends on `key` and on its index in the batch, on nothing else: not
+    on the size of the batch, and one option does not change the draws of another. With all options
+    off this is `normalise`.
+
+    Args:
+        key: A JAX random key.
+        images: uint8 [N, H, W, C].
+        mean: float32 [C], units of [0, 1] pixels.
+        std: float32 [C], in the same units.
+        crop_padding: Pixels of zeros put on each side of the normalised image (so the padding has
+            the mean colour) before a window of [H, W] is cut at one of (2 crop_padding + 1)^2
+            equally likely places. He et al. 2015 (arXiv:1512.03385), section 4.2, pads 4.
+        flip: Whether to mirror left to right with probability one half.
+        cutout: Side in pixels of a square of zeros whose centre is uniform over the image's
+            pixels; what sticks out over the border is lost (DeVries and Taylor 2017,
+            arXiv:1708.04552). An even square reaches one pixel further up and left.
+
+    Returns:
+        float32 [N, H, W, C].
+
+    Raises:
+        ValueError: If `crop_padding` or `cutout` is negative, or `images` not uint8 [N, H, W, C].
+    """
+    images = jnp.asarray(images)
+    _check(images, crop_padding, cutout)
+    number, height, width, _ = images.shape
+    rows, columns, mirror, *centre = _draw(key, number)
+    keep = jnp.ones((number, height, width), bool)
+    if crop_padding or flip:
+        rows = jnp.arange(height) + _integers(rows, -crop_padding, crop_padding + 1)
+        columns = jnp.arange(width) + _integers(columns, -crop_padding, crop_padding + 1)
+        if flip:
+            columns = jnp.where(mirror < 0.5, columns[:, ::-1], columns)
+        keep &= _rectangle(_inside(rows, height), _inside(columns, width))
+        images = _gather(images, rows, columns)
+    if cutout:
+        down = jnp.arange(height) - _integers(centre[0], 0, height) + cutout // 2
+        right = jnp.arange(width) - _integers(centre[1], 0, width) + cutout // 2
+        keep &= ~_rectangle(_inside(down, cutout), _inside(right, cutout))
+    return jnp.where(keep[..., None], normalise(images, mean, std), 0.0)
+
+
+def _check(images: jax.Array, crop_padding: int, cutout: int) -> None:
+    if images.dtype != jnp.uint8 or images.ndim != 4:
+        raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {images.shape}")
+    for name, value in (("crop_padding", crop_padding), ("cutout", cutout)):
+        if value < 0:
+            raise ValueError(f"{name} must be 0 (off) or a number of pixels, got {value}")
+
+
+def _draw(key: jax.Array, number: int) -> list[jax.Array]:
+    """Draw five numbers in [0, 1) for every image, each float32 [N, 1], from one key an image."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(number))
+    draws = jax.vmap(lambda image_key: jax.random.uniform(image_key, (5,)))(keys)
+    return jnp.split(draws, 5, axis=1)
+
+
+def _integers(draws: jax.Array, low: int, high: int) -> jax.Array:
+    """Turn draws from [0, 1) into integers low..high-1."""
+    return low + jnp.floor(draws * (high - low)).astype(jnp.int32)
+
+
+def _rectangle(rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Mark the pixels in the marked rows [N, H] and columns [N, W]: bool [N, H, W]."""
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _inside(index: jax.Array, size: int) -> jax.Array:
+    return (index >= 0) & (index < size)
+
+
+def _gather(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Pick rows [N, H] and columns [N, W] of each image; out of range, the nearest edge's pixel."""
+    number, height, width, _ = images.shape
+    rows = jnp.clip(rows, 0, height - 1)
+    columns = jnp.clip(columns, 0, width - 1)
+    return images[jnp.arange(number)[:, None, None], rows[:, :, None], columns[:, None, :]]

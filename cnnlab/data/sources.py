@@ -1,0 +1,144 @@
+"""The register of data sets, and opening one by name."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from cnnlab.data import cache, digits, stored
+from cnnlab.data.images import Images
+from cnnlab.data.splits import check_split, nearest, stored_indices
+
+
+class _Official(NamedTuple):
+    """A data set as published: its name in print and the sizes of its two splits."""
+
+    title: str
+    train: int
+    test: int
+
+
+_OFFICIAL = {
+    "cifar10": _Official("CIFAR-10", 50_000, 10_000),
+    "cifar100": _Official("CIFAR-100", 50_000, 10_000),
+    "fashion_mnist": _Official("Fashion-MNIST", 60_000, 10_000),
+    "mnist": _Official("MNIST", 60_000, 10_000),
+    "svhn_cropped": _Official("SVHN (cropped)", 73_257, 26_032),
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that is on this machine, checked, with nothing decoded yet.
+
+    Attributes:
+        name: Its name in the register.
+        title: Its name in print, which says where this copy differs from the published one.
+        classes: Number of classes.
+        image_shape: Height, width and channels of every image.
+        version: Version of the stored copy.
+        fingerprint: 16 hexadecimal digits that change when the stored copy does.
+    """
+
+    name: str
+    title: str
+    classes: int
+    image_shape: tuple[int, int, int]
+    version: str
+    fingerprint: str
+    _load: Callable[[str], Images] = field(repr=False, compare=False)
+
+    def split(self, name: str) -> Images:
+        """Return one split, from the cache on disk or decoded; no other split is read.
+
+        Args:
+            name: "train", "validation" or "test".
+
+        Raises:
+            ValueError: If there is no such split.
+        """
+        check_split(name)
+        return self._load(name)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names `open_dataset` knows, sorted."""
+    return tuple(sorted((*_OFFICIAL, "digits")))
+
+
+def open_dataset(
+    name: str,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Find a data set on this machine and check it; decode nothing.
+
+    Args:
+        name: One of `names()`. "digits" comes with scikit-learn; the others are read from
+            array_record files which `scripts/prepare_data.py` makes.
+        directory: Holds `<name>/<version>`. By default the environment's TFDS_DATA_DIR, else
+            ~/tensorflow_datasets.
+        cache_dir: Where decoded arrays are kept. By default the environment's CNNLAB_CACHE, else
+            ~/.cache/cnnlab.
+
+    Raises:
+        ValueError: If `name` is unknown.
+        DataMissing: If the files are not there or cannot be read. Nothing is ever downloaded.
+    """
+    if name == "digits":
+        return _digits()
+    if name not in _OFFICIAL:
+        raise ValueError(
+            f"no data set {name!r}; choose from {', '.join(names())}{nearest(name, names())}"
+        )
+    found = stored.find(name, stored.data_directory(directory))
+    version, fingerprint = found.folder.name, stored.fingerprint(found)
+    kept = _cache_directory(cache_dir) / f"{name}-{version}-{fingerprint}"
+    return Dataset(
+        name=name,
+        title=_title(_OFFICIAL[name], found),
+        classes=found.classes,
+        image_shape=found.image_shape,
+        version=version,
+        fingerprint=fingerprint,
+        _load=partial(_cached_split, found, kept),
+    )
+
+
+def _digits() -> Dataset:
+    return Dataset(
+        name="digits",
+        title=digits.TITLE,
+        classes=digits.CLASSES,
+        image_shape=digits.IMAGE_SHAPE,
+        version=digits.VERSION,
+        fingerprint=digits.fingerprint(),
+        _load=digits.split,
+    )
+
+
+def _cache_directory(given: str | os.PathLike[str] | None) -> Path:
+    return Path(given or os.environ.get("CNNLAB_CACHE") or "~/.cache/cnnlab").expanduser()
+
+
+def _title(official: _Official, found: stored.Stored) -> str:
+    remarks = []
+    quality = stored.jpeg_quality(found)
+    if quality is not None:
+        remarks.append(" ".join(f"JPEG {quality} copy".split()))
+    for split, size in (("train", official.train), ("test", official.test)):
+        if found.sizes[split] != size:
+            remarks.append(f"{found.sizes[split]:,} of {size:,} {split} images")
+    return official.title + (f" ({'; '.join(remarks)})" if remarks else "")
+
+
+def _cached_split(found: stored.Stored, kept: Path, split: str) -> Images:
+    return cache.load(kept / f"{split}.npz", partial(_decode_split, found, split))
+
+
+def _decode_split(found: stored.Stored, split: str) -> Images:
+    indices = stored_indices(split, found.sizes["train"], found.sizes["test"])
+    return stored.read(found, "test" if split == "test" else "train", indices)

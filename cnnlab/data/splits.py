@@ -1,0 +1,50 @@
+"""Which stored images make the train and validation splits, by a rule that never changes."""
+
+import difflib
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "validation", "test")
+_VALIDATION = 5_000
+
+
+def fixed_order(size: int) -> NDArray[np.intp]:
+    """Return one fixed shuffle of 0..size-1, shape [size].
+
+    It sorts the raw 64-bit draws of PCG64(0): NumPy keeps that stream the same for ever, which it
+    does not promise of `Generator.permutation`.
+    """
+    return np.argsort(np.random.PCG64(0).random_raw(size), kind="stable")
+
+
+def stored_indices(split: str, train_size: int, test_size: int) -> NDArray[np.intp]:
+    """Return the indices of a split's images in the stored split they come from, ascending.
+
+    Validation is the last tenth of `fixed_order(train_size)`, 5,000 images at most: 45,000 / 5,000
+    of CIFAR's 50,000, 55,000 / 5,000 of MNIST's 60,000. Test is the stored test split.
+
+    Args:
+        split: "train", "validation" or "test".
+        train_size: Number of images in the stored train split.
+        test_size: Number of images in the stored test split.
+    """
+    if split == "test":
+        return np.arange(test_size)
+    cut = train_size - min(_VALIDATION, train_size // 10)
+    order = fixed_order(train_size)
+    return np.sort(order[:cut] if split == "train" else order[cut:])
+
+
+def check_split(split: str) -> None:
+    """Raise ValueError, naming the nearest split, unless `split` is one of `SPLITS`."""
+    if split not in SPLITS:
+        raise ValueError(
+            f"no split {split!r}; choose from {', '.join(SPLITS)}{nearest(split, SPLITS)}"
+        )
+
+
+def nearest(name: str, choices: tuple[str, ...]) -> str:
+    """Return " (did you mean ...?)" for the choice nearest to a misspelt name, else ""."""
+    matches = difflib.get_close_matches(str(name), choices, n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

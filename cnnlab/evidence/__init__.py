@@ -1,0 +1,30 @@
+"""Evidence: claims, ablations, the ledger of their runs, statistics, verdicts and reports."""
+
+from cnnlab.evidence.ablation import Ablation, blank_config
+from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
+from cnnlab.evidence.ledger import Ledger
+from cnnlab.evidence.report import (
+    ForeignRecord,
+    print_report,
+    read_records,
+    write_records,
+    write_report,
+)
+from cnnlab.evidence.verdict import Verdict, judge, judge_claim
+
+__all__ = [
+    "Ablation",
+    "Claim",
+    "Comparison",
+    "ForeignRecord",
+    "Ledger",
+    "PaperFigure",
+    "Verdict",
+    "blank_config",
+    "judge",
+    "judge_claim",
+    "print_report",
+    "read_records",
+    "write_records",
+    "write_report",
+]

@@ -1,0 +1,197 @@
+"""A claim: a sentence from the notes, and the comparisons between arms that test it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+Expectation = Literal["better", "worse", "equivalent"]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure that a paper reports, printed beside ours and never mixed with it.
+
+    Attributes:
+        value: the figure with its unit, as a reader should see it, e.g. ``"7.0 points"``.
+        source: the paper and the place in it, e.g. ``"Simonyan & Zisserman 2014, sec. 2.3"``.
+        note: what differs from ours, e.g. ``"ImageNet top-1, pairs of 3x3 against one 5x5"``.
+    """
+
+    value: str
+    source: str
+    note: str = ""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Reads a figure from a dict (or ConfigDict) with the attributes' names as keys.
+
+        Raises:
+            ValueError: a key is unknown or missing.
+        """
+        return cls(**_keywords(cls, config))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One question put to two arms. Every metric here is an error or a loss: lower is better.
+
+    Attributes:
+        treatment: name of the arm the claim speaks of.
+        baseline: name of the arm it is held against.
+        expect: what the claim says of the treatment: "better", "worse" or "equivalent".
+        question: the comparison in words.
+        margin: for "equivalent" alone, the largest difference that counts as none, in the
+            metric's unit (points for errors in percent).
+        paper: what a paper reports for the same question.
+
+    Raises:
+        ValueError: ``expect`` is unknown, an arm is compared with itself, or a margin is missing,
+            not positive, or given where nothing would read it.
+    """
+
+    treatment: str
+    baseline: str
+    expect: Expectation
+    question: str
+    margin: float | None = None
+    paper: PaperFigure | None = None
+
+    def __post_init__(self) -> None:
+        choices = get_args(Expectation)
+        if self.expect not in choices:
+            raise ValueError(unknown_name("expect", self.expect, choices))
+        if self.treatment == self.baseline:
+            raise ValueError(f"arm {self.treatment!r} is compared with itself: {self.question!r}")
+        if self.expect != "equivalent":
+            if self.margin is not None:
+                raise ValueError(
+                    f"margin={self.margin} with expect={self.expect!r}: "
+                    'only "equivalent" is judged against a margin'
+                )
+        elif self.margin is None or not (math.isfinite(self.margin) and self.margin > 0):
+            raise ValueError(
+                f'expect="equivalent" needs a positive margin, got {self.margin}: the largest '
+                "difference that counts as none"
+            )
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Names of the treatment and the baseline."""
+        return self.treatment, self.baseline
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Reads a comparison from a dict (or ConfigDict) with the attributes' names as keys.
+
+        Raises:
+            ValueError: a key is unknown or missing, or a value is not allowed.
+        """
+        keywords = _keywords(cls, config)
+        if keywords.get("paper") is not None:
+            keywords["paper"] = PaperFigure.from_config(keywords["paper"])
+        return cls(**keywords)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, where it is made, and how it is put to the test.
+
+    Attributes:
+        id: short name, e.g. ``"E1"``.
+        statement: the claim in one sentence.
+        source: where it is made, e.g. ``"N0, Layer patterns"``.
+        metric: the key of a record's metrics that is compared; lower is better.
+        comparisons: the first gives the claim its verdict; the others separate the causes.
+
+    Raises:
+        ValueError: there is no comparison.
+    """
+
+    id: str
+    statement: str
+    source: str
+    comparisons: tuple[Comparison, ...]
+    metric: str = "test_error"
+
+    def __post_init__(self) -> None:
+        if not self.comparisons:
+            raise ValueError(f"claim {self.id!r} has no comparison: nothing would be judged")
+
+    @property
+    def title(self) -> str:
+        """Id and statement, without a full stop: what stands over tables and figures."""
+        return f"{self.id}: {self.statement.rstrip('.')}"
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Reads a claim from ``config.claim``. The comparisons are a tuple, for their order counts.
+
+        ::
+
+            config.claim = dict(
+                id="E1",
+                statement="Three stacked 3x3 convolutions beat one 7x7.",
+                source="N0, Layer patterns",
+                metric="test_error",
+                comparisons=(
+                    dict(
+                        treatment="three_3x3",
+                        baseline="one_7x7",
+                        expect="better",
+                        question="Does the stack beat the large filter?",
+                        paper=dict(value="7 points", source="Simonyan & Zisserman 2014, sec. 4.1"),
+                    ),
+                    dict(
+                        treatment="three_3x3_linear",
+                        baseline="one_7x7",
+                        expect="equivalent",
+                        margin=0.5,
+                        question="Does it without the non-linearities between?",
+                    ),
+                ),
+            )
+
+        Args:
+            config: a dict or ConfigDict with the attributes' names as keys.
+
+        Raises:
+            ValueError: a key is unknown or missing, or a value is not allowed.
+        """
+        keywords = _keywords(cls, config)
+        keywords["comparisons"] = tuple(map(Comparison.from_config, keywords["comparisons"]))
+        return cls(**keywords)
+
+    def check_arms(self, arm_names: Iterable[str]) -> None:
+        """Makes sure that every arm compared is one of the ablation's.
+
+        Raises:
+            ValueError: an arm is unknown; names it, the arms there are and the nearest of them.
+        """
+        choices = tuple(arm_names)
+        for comparison in self.comparisons:
+            for arm in comparison.arms:
+                if arm not in choices:
+                    raise ValueError(unknown_name(f"arm in claim {self.id!r}", arm, choices))
+
+
+def unknown_name(what: str, name: object, choices: tuple[str, ...]) -> str:
+    """Words the error for a name that is not among the choices, with the nearest of them."""
+    nearest = difflib.get_close_matches(str(name), choices, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown {what}: {name!r}; choices: {', '.join(choices)}{hint}"
+
+
+def _keywords(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
+    allowed = {field.name: field.default is MISSING for field in fields(kind)}
+    given = dict(config.items())
+    for key in given:
+        if key not in allowed:
+            raise ValueError(unknown_name(f"key of a {kind.__name__}", key, tuple(allowed)))
+    missing = [key for key, required in allowed.items() if required and key not in given]
+    if missing:
+        raise ValueError(f"a {kind.__name__} needs {', '.join(missing)}; got {given}")
+    return given

@@ -1,0 +1,82 @@
+"""The ledger of an ablation: which runs are finished, and the doing of those that are not.
+
+A run is finished when its folder holds a `record.json`; its folder is named by everything that
+makes the run what it is, so that a changed recipe is another run. A lock that dies with its process
+guards each folder: any number of processes may work on one ledger.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from ml_collections import ConfigDict
+
+from cnnlab import data
+from cnnlab.training import NotFinite, Record, UnusableFolder
+from cnnlab.training.recipe import identity
+
+Execute = Callable[[ConfigDict, Path], Record]
+
+
+class Ledger:
+    """The runs under `root`, e.g. `runs/stacked_convs/digits`."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def folder(self, recipe: ConfigDict) -> Path:
+        """Where a run belongs: its arm, its seed, and a digest of its recipe and data."""
+        dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
+        whole = {"recipe": identity(recipe), "data": dataset.fingerprint}
+        key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
+        return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
+
+    def records(self, recipes: Iterable[ConfigDict]) -> list[Record]:
+        """The records of those runs that are finished."""
+        paths = [self.folder(recipe) / "record.json" for recipe in recipes]
+        return [Record.read(path) for path in paths if path.exists()]
+
+    def complete(self, recipes: Iterable[ConfigDict], execute: Execute) -> list[str]:
+        """Do the runs that are missing, and wait for those that other processes do.
+
+        Returns:
+            What went wrong, a line for each run whose loss became no number; the others go on.
+
+        Raises:
+            UnusableFolder: nothing can be written under `root`.
+            What `execute` raises, but for NotFinite.
+        """
+        failures: list[str] = []
+        places = [(recipe, self.folder(recipe)) for recipe in recipes]
+        others = [place for place in places if not self._do(*place, execute, failures, wait=False)]
+        # A process that holds a run may die in the middle: then the run is ours to take up.
+        for place in others:
+            self._do(*place, execute, failures, wait=True)
+        return failures
+
+    def _do(
+        self,
+        recipe: ConfigDict,
+        folder: Path,
+        execute: Execute,
+        failures: list[str],
+        *,
+        wait: bool,
+    ) -> bool:
+        """One run, unless it is finished. False where another process is at it."""
+        if (folder / "record.json").exists():
+            return True
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnusableFolder(f"cannot write to {folder}: {error}") from error
+        try:
+            with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+                execute(recipe, folder)
+        except Timeout:
+            return False
+        except NotFinite as error:
+            failures.append(str(error))
+        return True

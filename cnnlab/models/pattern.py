@@ -1,0 +1,221 @@
+"""The pattern language: a network written as the notes write it, read by lark.
+
+    INPUT -> [[CONV3-32*2^i -> BN -> RELU]*3 -> POOL2]*3 -> GAP -> FC
+
+| written | is |
+| --- | --- |
+| `CONV<F>-<K>` | K filters of size F; `/<S>` stride, `p<P>` padding (default (F-1)/2) |
+| `LOCAL<F>-<K>` | the same with unshared filters (locally connected) |
+| `POOL<F>`, `AVGPOOL<F>`, `L2POOL<F>` | pooling; F is 2 where left out; stride F unless `/<S>` |
+| `POOL?` | any pooling with `?` is there only if `pattern(..., pool=True)` |
+| `BN`, `RELU`, `LRN`, `DROP<rate>`, `GAP` | batch norm, ..., dropout, global average pooling |
+| `FC-<K>`, `FC` | fully connected to K outputs; a bare FC gives the classes |
+| `[... -> ...]*n` | the bracket n times |
+| `<K>*<b>^i` | K times b to the power of i, the round of the outermost repeat, from 0 |
+
+A CONV, LOCAL or FC right before a BN has no bias. Source: N0, Layer Patterns.
+"""
+
+import difflib
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen
+from jax import Array
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from cnnlab import nn
+from cnnlab.geometry import DoesNotFit
+
+_POOLS = {"POOL": nn.MaxPool, "AVGPOOL": nn.AvgPool, "L2POOL": nn.L2Pool}
+_SIMPLE = {
+    "BN": nn.BatchNorm,
+    "RELU": nn.ReLU,
+    "GAP": nn.GlobalAvgPool,
+    "LRN": nn.LocalResponseNorm,
+}
+_BEGINS_A_LAYER = ("CONV", "LOCAL", *_POOLS, "FC", "DROP", *_SIMPLE)
+
+
+class PatternError(ValueError):
+    """A pattern that cannot be read: the message points at the character and says why."""
+
+
+class Pattern(linen.Module):
+    """The network a pattern describes: its `layers` one after another.
+
+    `positions` are the layers' first characters in `text`, so that a layer that does not fit its
+    input can be pointed at.
+    """
+
+    text: str
+    layers: tuple[nn.Layer, ...]
+    positions: tuple[int, ...]
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> the last layer's output; logits [N, classes] after a bare FC.
+
+        Raises:
+            DoesNotFit: where a layer's filters do not fit its input; says which and where.
+        """
+        for layer, position in zip(self.layers, self.positions, strict=True):
+            try:
+                x = layer(x, train=train)
+            except DoesNotFit as error:
+                shape = "x".join(map(str, x.shape[1:]))
+                reason = f"{layer.notation} does not fit its input [{shape}]: {error}"
+                raise DoesNotFit(_point_at(self.text, position, reason)) from error
+        return x
+
+
+def pattern(
+    text: str,
+    *,
+    classes: int | None = None,
+    fit: str = "error",
+    pool: bool = True,
+    dtype: Any = jnp.float32,
+) -> Pattern:
+    """The network that `text` describes.
+
+    Args:
+        text: a pattern, e.g. `INPUT -> [CONV3-8 -> RELU -> POOL2]*2 -> FC`.
+        classes: outputs of a bare `FC`.
+        fit: what to do where filters do not fit: "error", "crop" or "pad" (`geometry`).
+        pool: whether the poolings written with `?` are there.
+        dtype: the type computed in; parameters stay float32.
+
+    Raises:
+        PatternError: `text` does not parse; points at the character and lists what could stand
+            there.
+    """
+    specs = _expand(_parse(text), text, classes=classes, pool=pool)
+    layers = []
+    counts: dict[str, int] = {}
+    for spec, following in zip(specs, [*specs[1:], None], strict=True):
+        counts[spec.kind] = counts.get(spec.kind, 0) + 1
+        options = dict(spec.options, name=f"{spec.kind.lower()}{counts[spec.kind]}")
+        if spec.weighted:
+            before_norm = following is not None and following.kind == "BN"
+            options |= {"use_bias": not before_norm, "dtype": dtype}
+        if spec.kind in ("CONV", "LOCAL", *_POOLS):
+            options["fit"] = fit
+        layers.append(spec.layer(**options))
+    return Pattern(text, tuple(layers), tuple(spec.position for spec in specs))
+
+
+class _Spec(NamedTuple):
+    kind: str
+    layer: Any
+    options: dict[str, Any]
+    position: int
+
+    @property
+    def weighted(self) -> bool:
+        return self.kind in ("CONV", "LOCAL", "FC")
+
+
+@functools.cache
+def _grammar() -> Lark:
+    grammar = Path(__file__).with_name("pattern.lark").read_text()
+    return Lark(grammar, parser="lalr", propagate_positions=True)
+
+
+def _parse(text: str) -> Tree:
+    try:
+        return _grammar().parse(text)
+    except UnexpectedInput as error:
+        raise _explain(text, error) from None
+
+
+def _expand(tree: Tree, text: str, *, classes: int | None, pool: bool) -> list[_Spec]:
+    """Unroll the repeats into one flat list of layers."""
+
+    def unroll(node: Tree, stage: int | None) -> list[_Spec]:
+        if node.data != "group":
+            spec = _read_layer(node, text, stage, classes)
+            optional = any(getattr(child, "type", "") == "OPTIONAL" for child in node.children)
+            return [] if optional and not pool else [spec]
+        *items, last = node.children
+        times = 1
+        if last.data == "repeat":
+            times = int(last.children[0])
+        else:
+            items.append(last)
+        rounds = range(times)
+        return [
+            spec
+            for i in rounds
+            for item in items
+            for spec in unroll(item, i if stage is None and last.data == "repeat" else stage)
+        ]
+
+    return [spec for item in tree.children for spec in unroll(item, None)]
+
+
+def _read_layer(node: Tree, text: str, stage: int | None, classes: int | None) -> _Spec:
+    symbol, *rest = node.children
+    kind, position = str(symbol), symbol.start_pos
+    numbers = [int(child) for child in rest if getattr(child, "type", "") == "INT"]
+    parts = {child.data: child for child in rest if isinstance(child, Tree)}
+    sizes = {key: int(parts[key].children[0]) for key in ("stride", "padding") if key in parts}
+    if node.data == "filters":
+        filters = _width(parts["width"], text, stage)
+        layer = nn.Conv if kind == "CONV" else nn.LocalConv
+        return _Spec(
+            kind, layer, {"filters": filters, "kernel_size": numbers[0], **sizes}, position
+        )
+    if node.data == "pool":
+        return _Spec(kind, _POOLS[kind], {"kernel_size": (numbers or [2])[0], **sizes}, position)
+    if node.data == "drop":
+        rate = float(rest[0])
+        if rate >= 1:
+            reason = f"a dropout rate is a fraction in [0, 1), not {rate:g}"
+            raise PatternError(_point_at(text, rest[0].start_pos, reason))
+        return _Spec(kind, nn.Dropout, {"rate": rate}, position)
+    if node.data == "dense":
+        features = _width(parts["width"], text, stage) if "width" in parts else classes
+        if features is None:
+            raise PatternError(_point_at(text, position, "a bare FC needs classes=<number>"))
+        return _Spec(kind, nn.Dense, {"features": features}, position)
+    return _Spec(kind, _SIMPLE[kind], {}, position)
+
+
+def _width(node: Tree, text: str, stage: int | None) -> int:
+    filters, *growth = node.children
+    if not growth:
+        return int(filters)
+    base, i = growth
+    if stage is None:
+        raise PatternError(_point_at(text, i.start_pos, "i counts the rounds of a [...]*n around"))
+    return int(filters) * int(base) ** stage
+
+
+def _explain(text: str, error: UnexpectedInput) -> PatternError:
+    position = len(text)
+    expected: set[str] = set()
+    if isinstance(error, UnexpectedCharacters):
+        position, expected = error.pos_in_stream, set(error.allowed or ())
+    elif isinstance(error, UnexpectedToken):
+        expected = set(error.accepts or error.expected)
+        if error.token.type != "$END":
+            position = error.token.start_pos
+    found = repr(text[position]) if position < len(text) else "the end"
+    reason = f"found {found}, where could stand: {', '.join(_choices(expected))}"
+    word = text[position:].split("->")[0].strip(" []*")
+    if near := difflib.get_close_matches(word.upper(), _BEGINS_A_LAYER, n=1, cutoff=0.5):
+        reason += f"; nearest to {word!r}: {near[0]}"
+    return PatternError(_point_at(text, position, reason))
+
+
+def _choices(terminals: set[str]) -> list[str]:
+    spoken = {"INT": "a whole number", "NUMBER": "a number", "$END": "the end"}
+    literal = {t.name: t.pattern.value for t in _grammar().terminals}
+    return sorted(spoken.get(name) or literal[name] for name in terminals if name != "WS")
+
+
+def _point_at(text: str, position: int, reason: str) -> str:
+    return f"column {position + 1}: {reason}\n  {text}\n  {' ' * position}^"

@@ -1,0 +1,304 @@
+"""The layers of the notes as Linen modules: parameters and notation around `cnnlab.ops`.
+
+Every layer takes a volume and gives a volume, `[N, H, W, C] -> [N, H', W', K]`, by the same call
+`layer(x, train=...)`, so that layers can be strung together without asking what they are.
+Parameters and running statistics are float32; `dtype` is the type computed in.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+from jax import Array
+
+from cnnlab import geometry, ops
+from cnnlab.ops import Size
+
+Initializer = Callable[..., Array]
+
+he_normal = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+"""Zero-mean Gaussian of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852, eq. 10)."""
+
+he_normal_local = jax.nn.initializers.variance_scaling(
+    2.0, "fan_in", "normal", in_axis=(2, 3, 4), out_axis=5, batch_axis=(0, 1)
+)
+"""`he_normal` for unshared kernels [H', W', F, F, C, K]: each position has fan-in F*F*C."""
+
+
+class Layer(linen.Module):
+    """One row of a layer table: `notation` names it as the notes do."""
+
+    @property
+    def notation(self) -> str:
+        """The layer in the pattern language, e.g. `CONV3-64/2`."""
+        raise NotImplementedError
+
+
+def _square(size: Size) -> str:
+    return str(size) if isinstance(size, int) else "x".join(map(str, size))
+
+
+def _same(kernel_size: Size, dilation: Size) -> Size:
+    height, width = map(geometry.same_padding, ops.pair(kernel_size), ops.pair(dilation))
+    return height, width
+
+
+class _Filters(Layer):
+    """What CONV and LOCAL share: K filters of size F at stride S over padding P."""
+
+    filters: int
+    kernel_size: Size
+    stride: Size = 1
+    padding: Size | None = None
+    """Pixels on each side; None keeps the size at stride 1: (F-1)/2."""
+    use_bias: bool = True
+    fit: str = "crop"
+    dtype: Any = jnp.float32
+
+    dilation: ClassVar[Size] = 1
+    symbol: ClassVar[str]
+
+    @property
+    def pixels(self) -> Size:
+        """The padding in pixels, (F-1)/2 where none was given."""
+        return _same(self.kernel_size, self.dilation) if self.padding is None else self.padding
+
+    @property
+    def notation(self) -> str:
+        stride = "" if self.stride == 1 else f"/{_square(self.stride)}"
+        padding = "" if self.padding is None else f"p{_square(self.padding)}"
+        return f"{self.symbol}{_square(self.kernel_size)}-{self.filters}{stride}{padding}"
+
+
+class Conv(_Filters):
+    """CONV: K shared filters, [N, H, W, C] -> [N, H', W', K] (N0, Convolutional Layer).
+
+    Parameters: kernel [F, F, C/groups, K] (He), bias [K] (zeros) unless `use_bias` is off, as it
+    should be before a batch normalisation, whose offset makes it idle.
+    """
+
+    dilation: Size = 1  # type: ignore[misc]
+    groups: int = 1
+    kernel_init: Initializer = he_normal
+
+    symbol: ClassVar[str] = "CONV"
+
+    @linen.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> [N, H', W', K]."""
+        shape = (*ops.pair(self.kernel_size), x.shape[-1] // self.groups, self.filters)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", linen.initializers.zeros, shape[-1:]) if self.use_bias else None
+        return ops.conv2d(
+            x.astype(self.dtype),
+            kernel,
+            bias,
+            stride=self.stride,
+            padding=self.pixels,
+            dilation=self.dilation,
+            groups=self.groups,
+            fit=self.fit,
+        )
+
+
+class LocalConv(_Filters):
+    """LOCAL: a filter of its own at every position, [N, H, W, C] -> [N, H', W', K] (N2).
+
+    Parameters: kernel [H', W', F, F, C, K] (He), bias [H', W', K] (zeros).
+    """
+
+    kernel_init: Initializer = he_normal_local
+
+    symbol: ClassVar[str] = "LOCAL"
+
+    @linen.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> [N, H', W', K]."""
+        kernels, strides, pads = map(ops.pair, (self.kernel_size, self.stride, self.pixels))
+        height, width = (
+            geometry.output_size(size, kernel=f, stride=s, padding=p, fit=self.fit)
+            for size, f, s, p in zip(x.shape[1:3], kernels, strides, pads, strict=True)
+        )
+        shape = (height, width, *kernels, x.shape[-1], self.filters)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", linen.initializers.zeros, (height, width, self.filters))
+        return ops.local_conv2d(
+            x.astype(self.dtype),
+            kernel,
+            bias,
+            stride=self.stride,
+            padding=self.pixels,
+            fit=self.fit,
+        )
+
+
+class Dense(Layer):
+    """FC: every output sees every input number, [N, ...] -> [N, K] (N0, Fully-connected layer).
+
+    Parameters: kernel [D, K] (He) with D the numbers of one input volume, bias [K] (zeros).
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: Initializer = he_normal
+
+    @property
+    def notation(self) -> str:
+        return f"FC-{self.features}"
+
+    @linen.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, ...] -> [N, K]."""
+        x = x.reshape(x.shape[0], -1).astype(self.dtype)
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", linen.initializers.zeros, (self.features,))
+        return ops.dense(x, kernel, bias)
+
+
+class BatchNorm(Layer):
+    """BN: each channel to zero mean and unit variance, then scaled and offset (N0).
+
+    Parameters: scale [C] (ones), bias [C] (zeros); statistics (collection `batch_stats`): mean [C],
+    var [C]. `momentum` is the fraction of the old statistic kept (see `ops.batch_norm`).
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: Initializer = linen.initializers.ones
+
+    @property
+    def notation(self) -> str:
+        return "BN"
+
+    @linen.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [..., C] -> [..., C]; `train` uses the batch's statistics and moves the running ones."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", self.scale_init, shape)
+        offset = self.param("bias", linen.initializers.zeros, shape)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        var = self.variable("batch_stats", "var", jnp.ones, shape)
+        y, new_mean, new_var = ops.batch_norm(
+            x,
+            scale,
+            offset,
+            mean.value,
+            var.value,
+            train=train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+        )
+        if train and not self.is_initializing():
+            mean.value, var.value = new_mean, new_var
+        return y
+
+
+class _Pool(Layer):
+    kernel_size: Size = 2
+    stride: Size | None = None
+    """None: the window's own size, so that windows tile the input."""
+    padding: Size = 0
+    fit: str = "crop"
+
+    symbol: ClassVar[str]
+    op: ClassVar[Callable[..., Array]]
+
+    @property
+    def notation(self) -> str:
+        tiles = self.stride is None or self.stride == self.kernel_size
+        stride = "" if tiles else f"/{_square(self.stride)}"  # type: ignore[arg-type]
+        padding = "" if self.padding == 0 else f"p{_square(self.padding)}"
+        return f"{self.symbol}{_square(self.kernel_size)}{stride}{padding}"
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> [N, H', W', C]."""
+        return type(self).op(
+            x, kernel=self.kernel_size, stride=self.stride, padding=self.padding, fit=self.fit
+        )
+
+
+class MaxPool(_Pool):
+    """POOL: the largest value of each window (N0, Pooling Layer)."""
+
+    symbol: ClassVar[str] = "POOL"
+    op: ClassVar[Callable[..., Array]] = staticmethod(ops.max_pool)
+
+
+class AvgPool(_Pool):
+    """AVGPOOL: the mean of each window (N0, General pooling)."""
+
+    symbol: ClassVar[str] = "AVGPOOL"
+    op: ClassVar[Callable[..., Array]] = staticmethod(ops.avg_pool)
+
+
+class L2Pool(_Pool):
+    """L2POOL: the L2 norm of each window (N0, General pooling)."""
+
+    symbol: ClassVar[str] = "L2POOL"
+    op: ClassVar[Callable[..., Array]] = staticmethod(ops.l2_pool)
+
+
+class GlobalAvgPool(Layer):
+    """GAP: the mean of each feature map, [N, H, W, C] -> [N, C] (Lin et al. 2013, sec. 3.2)."""
+
+    @property
+    def notation(self) -> str:
+        return "GAP"
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> [N, C]."""
+        return ops.global_avg_pool(x)
+
+
+class LocalResponseNorm(Layer):
+    """LRN: each value divided by its neighbours' energy over depth (Krizhevsky et al. 2012)."""
+
+    size: int = 5
+    k: float = 2.0
+    alpha: float = 1e-4
+    beta: float = 0.75
+
+    @property
+    def notation(self) -> str:
+        return "LRN"
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> [N, H, W, C]."""
+        return ops.local_response_norm(
+            x, size=self.size, k=self.k, alpha=self.alpha, beta=self.beta
+        )
+
+
+class ReLU(Layer):
+    """RELU: max(0, x), elementwise (N0, Layers used to build ConvNets)."""
+
+    @property
+    def notation(self) -> str:
+        return "RELU"
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Any shape, kept."""
+        return jax.nn.relu(x)
+
+
+class Dropout(Layer):
+    """DROP: at training each value is zero with probability `rate`; needs the rng `dropout`."""
+
+    rate: float
+
+    @property
+    def notation(self) -> str:
+        return f"DROP{self.rate:g}"
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Any shape, kept."""
+        if not train or self.rate == 0:
+            return x
+        return ops.dropout(x, self.make_rng("dropout"), self.rate, train=True)

@@ -1,0 +1,31 @@
+"""Floor 1: the operations of a convolutional network as pure functions on arrays.
+
+Images are [N, H, W, C], filters [F, F, C, K]. Sizes of windows are one integer or a pair
+(height, width), padding is a number of pixels on each side. Every function can be jitted,
+differentiated and vmapped, takes float32 and bfloat16, adds up in float32 whatever it is given,
+and returns the dtype of its input `x`; parameters are cast to it.
+"""
+
+from cnnlab.ops.convolution import conv2d, local_conv2d
+from cnnlab.ops.dense import dense
+from cnnlab.ops.normalisation import batch_norm, local_response_norm, momentum_from_note
+from cnnlab.ops.pooling import avg_pool, channel_pool, global_avg_pool, l2_pool, max_pool
+from cnnlab.ops.regularisation import dropout
+from cnnlab.ops.windows import Size, pair
+
+__all__ = [
+    "Size",
+    "avg_pool",
+    "batch_norm",
+    "channel_pool",
+    "conv2d",
+    "dense",
+    "dropout",
+    "global_avg_pool",
+    "l2_pool",
+    "local_conv2d",
+    "local_response_norm",
+    "max_pool",
+    "momentum_from_note",
+    "pair",
+]

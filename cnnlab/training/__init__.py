@@ -1,0 +1,21 @@
+"""Training: `run` takes a recipe and a folder and gives the record of a trained network."""
+
+from cnnlab.training.checkpoint import SaveFailed
+from cnnlab.training.interrupt import EXIT_INTERRUPTED, Interrupted
+from cnnlab.training.loop import NotFinite
+from cnnlab.training.recipe import RecipeError, default_recipe
+from cnnlab.training.record import Record
+from cnnlab.training.run import UnusableFolder, inspect, run
+
+__all__ = [
+    "EXIT_INTERRUPTED",
+    "Interrupted",
+    "NotFinite",
+    "RecipeError",
+    "Record",
+    "SaveFailed",
+    "UnusableFolder",
+    "default_recipe",
+    "inspect",
+    "run",
+]

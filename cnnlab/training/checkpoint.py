@@ -1,0 +1,89 @@
+"""Checkpoints by Orbax: written whole or not at all, and checked when read."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from cnnlab.training.state import State, digest
+
+log = logging.getLogger("cnnlab")
+
+
+class SaveFailed(RuntimeError):
+    """A checkpoint could not be written; the message names the last whole one."""
+
+
+class Checkpoints:
+    """The last `keep` states of a run, in `folder`/<step>."""
+
+    def __init__(self, folder: Path, keep: int = 2):
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=True
+        )
+        self.folder = folder.absolute()
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_names=("state", "digest")
+        )
+
+    def save(self, state: State) -> None:
+        """Write `state` under its step; nothing to do where that step is there.
+
+        Raises:
+            SaveFailed: it could not be written (disk full, no permission).
+        """
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            digest=ocp.args.JsonSave({"sha256": digest(state)}),
+        )
+        try:
+            self._manager.save(step, args=items, force=True)
+        except Exception as error:  # tensorstore raises ValueError and RuntimeError as well
+            last = self._manager.latest_step()
+            raise SaveFailed(
+                f"checkpoint at step {step} could not be written to {self.folder}: {error}. "
+                f"Last whole checkpoint: {'none' if last is None else f'step {last}'}"
+            ) from error
+
+    def newest(self, like: State) -> State | None:
+        """The newest state that reads back as it was written; damaged ones are said and removed.
+
+        `like` has the shapes and types to expect. None where there is no good checkpoint.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                return self._read(step, like)
+            except Exception as error:  # whatever a damaged file makes Orbax raise
+                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                log.warning(
+                    "checkpoint at step %d is damaged and left out (%s); using an older one",
+                    step,
+                    reason,
+                )
+                shutil.rmtree(self.folder / str(step), ignore_errors=True)
+                self._manager.reload()
+        return None
+
+    def _read(self, step: int, like: State) -> State:
+        shapes: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(shapes), digest=ocp.args.JsonRestore()
+        )
+        restored = self._manager.restore(step, args=items)
+        if digest(restored.state) != restored.digest["sha256"]:
+            raise ValueError("its digest is not the one it was written with")
+        return restored.state
+
+    def latest(self) -> int | None:
+        """The step of the newest checkpoint."""
+        return self._manager.latest_step()
+
+    def close(self) -> None:
+        """Wait for Orbax and let go of the folder."""
+        self._manager.close()

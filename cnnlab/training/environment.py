@@ -1,0 +1,48 @@
+"""Where a run's numbers come from: code, versions, device."""
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """The git commit (None for an installed package) and whether it is dirty, versions, device."""
+    commit = _git("rev-parse", "HEAD")
+    device = jax.devices()[0]
+    return {
+        "cnnlab": metadata.version("cnnlab"),
+        "commit": commit,
+        "dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in _PACKAGES},
+        "device": device.device_kind if device.platform != "cpu" else _processor(),
+        "platform": device.platform,
+    }
+
+
+def _git(*words: str) -> str | None:
+    """What git prints of the checkout that holds this file; None where it is not one."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", home, *words], capture_output=True, text=True)
+    except OSError:  # no git on this machine
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {len(models)} cores" if models else name

@@ -1,0 +1,38 @@
+"""Error and loss on a split, every image counted once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax import Array
+
+from cnnlab.data import Images
+
+
+class Score(NamedTuple):
+    """error: percent of images whose largest logit is another class; loss: nats per image."""
+
+    error: float
+    loss: float
+
+
+def evaluate(
+    eval_step: Callable[[Any, Any, Any], tuple[Array, Array]],
+    variables: Any,
+    split: Images,
+    batch_size: int,
+) -> Score:
+    """Score `variables` on `split` in batches of one shape.
+
+    The last batch is filled up with its own first image, and what those give is left out.
+    """
+    losses, misses = [], []
+    for start in range(0, len(split.labels), batch_size):
+        images = split.images[start : start + batch_size]
+        labels = split.labels[start : start + batch_size]
+        filled = np.arange(batch_size) % len(labels) if len(labels) < batch_size else slice(None)
+        loss, missed = eval_step(variables, images[filled], labels[filled])
+        losses.append(np.asarray(loss, np.float64)[: len(labels)])
+        misses.append(np.asarray(missed)[: len(labels)])
+    loss, missed = np.concatenate(losses), np.concatenate(misses)
+    return Score(100 * float(missed.mean()), float(loss.mean()))

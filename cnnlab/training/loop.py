@@ -1,0 +1,100 @@
+"""The loop: steps, and between them what is due - a report, an evaluation, a checkpoint."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jax import Array
+
+from cnnlab.training.checkpoint import Checkpoints
+from cnnlab.training.evaluate import Score
+from cnnlab.training.interrupt import Interrupted, Wish
+from cnnlab.training.journal import Journal
+from cnnlab.training.programs import Programs, TrainingSet
+from cnnlab.training.progress import Display
+from cnnlab.training.state import State
+
+
+class NotFinite(ArithmeticError):
+    """The loss became infinite or no number; the message names the step."""
+
+
+@dataclass
+class Loop:
+    """What one attempt at a run works with; `validate` scores a state on the validation split."""
+
+    programs: Programs
+    training: TrainingSet
+    key: Array
+    log_steps: int
+    checkpoints: Checkpoints
+    journal: Journal
+    display: Display
+    validate: Callable[[State], Score]
+    wish: Wish
+
+    def run(self, state: State) -> State:
+        """From `state` to the last step; `state` is donated.
+
+        Raises:
+            NotFinite: the loss is no number; nothing is saved from then on.
+            SaveFailed: a checkpoint could not be written.
+            Interrupted: a signal asked to stop; saved.
+        """
+        plan, step = self.programs.plan, int(state.step)
+        while step < plan.steps:
+            epoch = step // plan.steps_per_epoch
+            order = self.programs.order(self.key, epoch)
+            last = min((epoch + 1) * plan.steps_per_epoch, plan.steps)
+            while step < last:
+                images, labels = self.training.images, self.training.labels
+                state = self.programs.train_step(state, images, labels, order, self.key)
+                step += 1
+                if step % self.log_steps == 0 or step == last:
+                    self._report(step, state)
+                self._between(step, state)
+        self._save(state)
+        return state
+
+    def _between(self, step: int, state: State) -> None:
+        plan = self.programs.plan
+        if _due(step, plan.evaluate_every) and step < plan.steps:
+            score = self.validate(state)
+            self.journal.write(step, validation_error=score.error, validation_loss=score.loss)
+            self.display.resume()
+        if _due(step, plan.checkpoint_every):
+            self._save(state)
+            self.display.resume()
+        if self.wish.name:
+            self._save(state)
+            raise Interrupted(f"{self.wish.name} at step {step}: saved, and can be taken up again")
+
+    def _report(self, step: int, state: State) -> None:
+        check_finite(state)
+        error, loss = training_metrics(state)
+        rate = self.display.advance(step, loss)
+        epoch = step / self.programs.plan.steps_per_epoch
+        self.journal.write(
+            step, epoch=epoch, train_error=error, train_loss=loss, images_per_second=rate
+        )
+
+    def _save(self, state: State) -> None:
+        check_finite(state)
+        self.checkpoints.save(state)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def training_metrics(state: State) -> Score:
+    """Error (percent) and loss over what the current epoch has seen, augmented as trained on."""
+    tally = state.tally
+    seen = int(tally.examples)
+    return Score(100 * int(tally.wrong) / seen, float(tally.loss) / seen)
+
+
+def check_finite(state: State) -> None:
+    """Raise NotFinite where a step's loss was no number."""
+    bad = int(state.tally.bad_step)
+    if bad >= 0:
+        raise NotFinite(f"the loss is not finite since step {bad}")

@@ -1,0 +1,50 @@
+"""Optimiser and learning-rate schedule from a recipe; Optax does the arithmetic."""
+
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from cnnlab.training.recipe import Plan
+
+
+def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
+    """The rate at each step: linear from 0 over the warm-up, then the schedule to the last step.
+
+    "cosine" and "linear" end at 0; "step" multiplies by `factor` at each milestone.
+    """
+    peak, warmup = recipe.optimizer.learning_rate, plan.warmup
+    rest = plan.steps - warmup
+    match recipe.schedule.name:
+        case "cosine":
+            after = optax.cosine_decay_schedule(peak, rest)
+        case "linear":
+            after = optax.linear_schedule(peak, 0.0, rest)
+        case _:
+            drops = {
+                round(fraction * plan.steps) - warmup: recipe.schedule.factor
+                for fraction in recipe.schedule.milestones
+            }
+            after = optax.piecewise_constant_schedule(peak, drops)
+    if warmup == 0:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def optimizer(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
+    """SGD with momentum (weight decay added to the gradient) or AdamW (decoupled)."""
+    rate, options = learning_rate(recipe, plan), recipe.optimizer
+    if options.name == "adamw":
+        return optax.adamw(
+            rate, b1=options.momentum, weight_decay=options.weight_decay, mask=decay_mask
+        )
+    return optax.chain(
+        optax.add_decayed_weights(options.weight_decay, decay_mask),
+        optax.sgd(rate, momentum=options.momentum, nesterov=options.nesterov),
+    )
+
+
+def decay_mask(params: Any) -> Any:
+    """True for kernels, the only leaves that decay: biases and a norm's scale do not."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

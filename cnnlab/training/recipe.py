@@ -1,0 +1,147 @@
+"""The recipe of one run: every number that training uses, in one locked config.
+
+Durations are written in epochs or in steps, never both: `epochs` or `steps`, `warmup_epochs` or
+`warmup_steps`, and so on; the other one is 0.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "linear", "step")
+DTYPES = ("bfloat16", "float32")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names the key, the value and the choices."""
+
+
+def default_recipe() -> ConfigDict:
+    """A locked recipe to be filled in; setting a key it does not have is an error."""
+    recipe = ConfigDict()
+    recipe.arm = ""  # the ablation's name for this variant
+    recipe.seed = 0
+    recipe.data = ConfigDict({"name": "digits"})
+    recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
+    recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
+    recipe.optimizer = ConfigDict(
+        {
+            "name": "sgd",
+            "learning_rate": 0.1,
+            "momentum": 0.9,  # AdamW: b1
+            "nesterov": True,
+            "weight_decay": 5e-4,  # kernels only
+            "label_smoothing": 0.0,
+            "ema_decay": 0.0,  # 0: the final parameters are evaluated, not their average
+        }
+    )
+    recipe.schedule = ConfigDict({"name": "cosine"})
+    recipe.schedule.milestones = (0.5, 0.75)  # schedule "step": fractions of the run
+    recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
+    recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
+    for section, prefix in _DURATIONS:
+        recipe[section][f"{prefix}epochs"] = 0.0
+        recipe[section][f"{prefix}steps"] = 0
+    return recipe.lock()
+
+
+_DURATIONS = (
+    ("train", ""),
+    ("train", "evaluate_"),  # validation error every so often
+    ("train", "checkpoint_"),
+    ("schedule", "warmup_"),
+)
+
+
+def identity(recipe: ConfigDict) -> dict[str, Any]:
+    """What makes a run the run it is: the recipe, but not where the data happen to lie."""
+    whole = json.loads(json.dumps(recipe.to_dict()))  # as a record gives it back: lists, no tuples
+    del whole["data"]["directory"]
+    return whole
+
+
+class Plan(NamedTuple):
+    """A recipe's durations in steps, for a training set of known size."""
+
+    steps_per_epoch: int
+    steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    warmup: int
+
+
+def plan(recipe: ConfigDict, examples: int) -> Plan:
+    """Durations in steps; an epoch is as many whole batches as `examples` gives.
+
+    Raises:
+        RecipeError: the batch is larger than the training set, or warm-up longer than the run.
+    """
+    batch = recipe.train.batch_size
+    if batch > examples:
+        raise RecipeError(
+            f"train.batch_size = {batch} is more than the {examples} training images"
+        )
+    per_epoch = examples // batch
+    found = Plan(per_epoch, *(steps_of(recipe, *which, per_epoch) for which in _DURATIONS))
+    if found.warmup >= found.steps:
+        raise RecipeError(f"warm-up takes {found.warmup} steps of a run of {found.steps}")
+    return found
+
+
+def steps_of(recipe: ConfigDict, section: str, prefix: str, steps_per_epoch: int) -> int:
+    """One duration in steps: 0 if it is 0 in both units, and never 0 by rounding.
+
+    Raises:
+        RecipeError: both units are given, or the duration is negative.
+    """
+    names = f"{section}.{prefix}epochs", f"{section}.{prefix}steps"
+    epochs, steps = (recipe[section][name.split(".")[1]] for name in names)
+    given = f"{names[0]} = {epochs:g} and {names[1]} = {steps}"
+    if epochs and steps:
+        raise RecipeError(f"a duration takes one unit, not two: {given}; set one of them to 0")
+    if epochs < 0 or steps < 0:
+        raise RecipeError(f"a duration cannot be negative: {given}")
+    return max(1, round(epochs * steps_per_epoch)) if epochs else steps
+
+
+def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
+    """Find what is wrong with a recipe before anything is loaded.
+
+    Raises:
+        RecipeError: a name that is not among the choices, a number out of range, a duration in
+            two units.
+    """
+    _one_of("data.name", recipe.data.name, datasets)
+    _one_of("model.dtype", recipe.model.dtype, DTYPES)
+    _one_of("optimizer.name", recipe.optimizer.name, OPTIMIZERS)
+    _one_of("schedule.name", recipe.schedule.name, SCHEDULES)
+    for key in ("batch_size", "eval_batch_size", "log_steps"):
+        _within(f"train.{key}", recipe.train[key], 1, None)
+    for key in ("momentum", "label_smoothing", "ema_decay"):
+        _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
+    for key in ("learning_rate", "weight_decay"):
+        _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
+    for key in ("crop_padding", "cutout"):
+        _within(f"augment.{key}", recipe.augment[key], 0, None)
+    lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
+    if lengths[0] == 0:
+        raise RecipeError("the run has no length: give train.epochs or train.steps")
+
+
+def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
+    choices = sorted(choices)
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"{key} = {value!r} is none of {', '.join(choices)}.{hint}")
+
+
+def _within(key: str, value: Any, low: float, below: float | None) -> None:
+    if value < low or (below is not None and value >= below):
+        bound = f"in [{low:g}, {below:g})" if below is not None else f"at least {low:g}"
+        raise RecipeError(f"{key} = {value:g} must be {bound}")

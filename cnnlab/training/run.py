@@ -1,0 +1,186 @@
+"""One run: a recipe in, a trained network and its `Record` out.
+
+The run's folder holds `config.json`, `environment.json`, `metrics.jsonl`, `tensorboard/`,
+`checkpoints/` and, at the end, `record.json`. A run that was cut off, by whatever, is taken up
+from its newest good checkpoint and ends with the same bits as one that was not.
+"""
+
+import functools
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cnnlab import data
+from cnnlab.analysis import Summary, summarize
+from cnnlab.data import Dataset, Images
+from cnnlab.training.checkpoint import Checkpoints
+from cnnlab.training.environment import environment
+from cnnlab.training.evaluate import Score, evaluate
+from cnnlab.training.interrupt import stop_on_signals
+from cnnlab.training.journal import Journal
+from cnnlab.training.loop import Loop, NotFinite, training_metrics
+from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
+from cnnlab.training.progress import Display
+from cnnlab.training.recipe import check_recipe, identity
+from cnnlab.training.record import Record, write_whole
+from cnnlab.training.state import State, digest
+from cnnlab.training.step import INIT, stream
+
+
+class UnusableFolder(OSError):
+    """A run's folder cannot be written, has no room, or holds another run."""
+
+
+def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Record:
+    """Train as `recipe` says, in `folder`, and return the record.
+
+    A finished run is not run again: its record is read. Only the final evaluation reads the test
+    split.
+
+    Raises:
+        RecipeError, PatternError, DoesNotFit: the recipe is wrong; nothing was loaded.
+        DataMissing: the data set is not there; says where it was looked for and what prepares it.
+        UnusableFolder: the folder cannot be written or holds another run.
+        NotFinite: the loss is no number; the last good checkpoint stays.
+        SaveFailed: a checkpoint could not be written.
+        Interrupted: SIGTERM or SIGINT; saved.
+    """
+    dataset, network = inspect(recipe)
+    _prepare(folder, recipe, dataset, network)
+    path = folder / "record.json"
+    if path.exists():
+        return Record.read(path)
+    started = time.perf_counter()
+    programs = compile_programs(recipe, dataset)
+    compile_seconds = time.perf_counter() - started
+    state = _train(recipe, folder, console or Console(), dataset, programs, compile_seconds)
+    record = _conclude(recipe, dataset, network, programs, state)
+    record.write(path)
+    return record
+
+
+def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
+    """Check a recipe and its data set, without loading any image.
+
+    Raises:
+        RecipeError, PatternError, DoesNotFit, DataMissing: as `run`.
+    """
+    check_recipe(recipe, data.names())
+    build_model(recipe, classes=1)
+    dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
+    return dataset, summarize(build_model(recipe, dataset.classes), dataset.image_shape)
+
+
+def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summary) -> None:
+    """Make the folder and say now, not hours later, that it cannot be used."""
+    config = json.dumps(identity(recipe), indent=2, sort_keys=True)
+    path = folder / "config.json"
+    # Parameters, gradients and momentum in float32, in a few checkpoints.
+    needed = 2**24 + 3 * 4 * 4 * network.params
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise UnusableFolder(f"{folder} has {free:,} bytes free; the run needs {needed:,}")
+        if path.exists() and path.read_text() != config:
+            raise UnusableFolder(f"{folder} holds a run of another recipe; see its config.json")
+        write_whole(path, config)
+        facts = environment() | {"dataset": dataset.fingerprint}
+        write_whole(folder / "environment.json", json.dumps(facts, indent=2, sort_keys=True))
+    except UnusableFolder:
+        raise
+    except OSError as error:
+        raise UnusableFolder(f"cannot write to {folder}: {error}") from error
+
+
+def _train(
+    recipe: ConfigDict,
+    folder: Path,
+    console: Console,
+    dataset: Dataset,
+    programs: Programs,
+    compile_seconds: float,
+) -> State:
+    key, plan = jax.random.key(recipe.seed), programs.plan
+    checkpoints = Checkpoints(folder / "checkpoints")
+    fresh = programs.create(stream(key, INIT, 0))
+    state = checkpoints.newest(fresh) or fresh
+    step = int(state.step)
+    title = f"{recipe.arm} seed {recipe.seed}".strip()
+    if step:
+        console.print(f"{title}  goes on from step {step} of {plan.steps}", highlight=False)
+    journal = Journal(folder, step)
+    journal.write(step, compile_seconds=compile_seconds)
+    with (
+        stop_on_signals() as wish,
+        Display(console, title, step, plan.steps, recipe.train.batch_size) as display,
+    ):
+        loop = Loop(
+            programs=programs,
+            training=training_set(dataset),
+            key=key,
+            log_steps=recipe.train.log_steps,
+            checkpoints=checkpoints,
+            journal=journal,
+            display=display,
+            validate=lambda state: _score(recipe, dataset, "validation", programs, state),
+            wish=wish,
+        )
+        try:
+            state = loop.run(state)
+        except NotFinite as error:
+            last = checkpoints.latest()
+            kept = f"the checkpoint at step {last}" if last else "no checkpoint"
+            raise NotFinite(f"{title}: {error}; {kept} in {folder} is the last good one") from error
+        finally:
+            journal.close()
+            checkpoints.close()
+    return state
+
+
+@functools.lru_cache(maxsize=2)
+def _held_out(dataset: Dataset, which: str) -> Images:
+    return dataset.split(which)
+
+
+def _score(
+    recipe: ConfigDict, dataset: Dataset, which: str, programs: Programs, state: State
+) -> Score:
+    split, batch = _held_out(dataset, which), recipe.train.eval_batch_size
+    return evaluate(programs.eval_step, state.variables, split, batch)
+
+
+def _conclude(
+    recipe: ConfigDict, dataset: Dataset, network: Summary, programs: Programs, state: State
+) -> Record:
+    scores = {
+        "train": training_metrics(state),
+        "validation": _score(recipe, dataset, "validation", programs, state),
+        "test": _score(recipe, dataset, "test", programs, state),
+    }
+    metrics: dict[str, Any] = {}
+    for name, score in scores.items():
+        metrics |= {f"{name}_error": score.error, f"{name}_loss": score.loss}
+    facts = ("name", "title", "version", "fingerprint")
+    return Record(
+        arm=recipe.arm,
+        seed=recipe.seed,
+        config=identity(recipe),
+        dataset={fact: getattr(dataset, fact) for fact in facts},
+        network={
+            "weights": network.params,
+            "macs": network.macs,
+            "activations": network.activations,
+            "receptive_field": network.receptive_field.size,
+        },
+        environment=environment(),
+        steps=int(state.step),
+        metrics=metrics,
+        parameters=digest(state.variables),
+    )

@@ -1,0 +1,111 @@
+"""One training step and one evaluation step, as pure functions to be jitted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen
+from jax import Array
+
+from cnnlab import data
+from cnnlab.training.state import State, Tally
+
+INIT, ORDER, AUGMENT, DROPOUT = range(4)
+"""What a run's key is folded with first, so that no two uses of it share numbers."""
+
+
+def stream(key: Array, purpose: int, step: Array | int) -> Array:
+    """The key of one purpose at one step (or epoch)."""
+    return jax.random.fold_in(jax.random.fold_in(key, purpose), step)
+
+
+def epoch_order(key: Array, epoch: Array | int, *, examples: int, batch_size: int) -> Array:
+    """A shuffle of the training set, [steps, batch_size]; the last, partial batch sits out."""
+    order = jax.random.permutation(stream(key, ORDER, epoch), examples)
+    steps = examples // batch_size
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def make_train_step(
+    model: linen.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    mean: Array,
+    std: Array,
+    augment: dict[str, Any],
+    label_smoothing: float,
+    ema_decay: float,
+) -> Callable[[State, Array, Array, Array, Array], State]:
+    """The step `(state, images, labels, order, key) -> state`.
+
+    images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
+    `epoch_order`'s for the epoch, key the run's.
+    """
+
+    def train_step(state: State, images: Array, labels: Array, order: Array, key: Array) -> State:
+        batch = order[state.step % order.shape[0]]
+        x = data.augment(stream(key, AUGMENT, state.step), images[batch], mean, std, **augment)
+        y = labels[batch]
+
+        def loss_of(params: Any) -> tuple[Array, tuple[Array, Any]]:
+            logits, updates = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                x,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": stream(key, DROPOUT, state.step)},
+            )
+            loss = cross_entropy(logits, y, label_smoothing).mean()
+            return loss, (logits, updates.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params
+        )
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average is not None:
+            fresh = {"params": params, "batch_stats": batch_stats}
+            average = optax.incremental_update(fresh, average, 1 - ema_decay)
+        tally = _count(state, loss, wrong(logits, y), first=state.step % order.shape[0] == 0)
+        return State(state.step + 1, params, batch_stats, opt_state, average, tally)
+
+    return train_step
+
+
+def _count(state: State, loss: Array, missed: Array, *, first: Array) -> Tally:
+    """The tally with one more batch; an epoch's first batch begins it anew."""
+    tally = state.tally
+    kept = jnp.where(first, 0, 1)
+    bad = (tally.bad_step < 0) & ~jnp.isfinite(loss)
+    return Tally(
+        loss=jnp.where(first, 0.0, tally.loss) + loss * missed.size,
+        wrong=tally.wrong * kept + missed.sum(),
+        examples=tally.examples * kept + missed.size,
+        bad_step=jnp.where(bad, state.step, tally.bad_step),
+    )
+
+
+def make_eval_step(
+    model: linen.Module, *, mean: Array, std: Array
+) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
+    """The step `(variables, images [N, H, W, C] uint8, labels [N]) -> (loss, wrong)`, each [N]."""
+
+    def eval_step(variables: Any, images: Array, labels: Array) -> tuple[Array, Array]:
+        logits = model.apply(variables, data.normalise(images, mean, std), train=False)
+        return cross_entropy(logits, labels, 0.0), wrong(logits, labels)
+
+    return eval_step
+
+
+def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
+    """logits [N, classes], labels [N] -> loss [N] in nats, computed in float32."""
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+
+
+def wrong(logits: Array, labels: Array) -> Array:
+    """logits [N, classes], labels [N] -> 1 where the largest logit is another class, [N]."""
+    return (logits.argmax(-1) != labels).astype(jnp.int32)

@@ -1,0 +1,45 @@
+"""An ablation from start to verdict: every arm with every seed, then the table.
+
+    python experiments/ablate.py --config configs/stacked_convs.py:digits
+
+Finished runs are not run again, half-finished ones go on, and several processes may work on one
+sweep: start the command as often as there are devices.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from launch import EXIT_FAILED, launch
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cnnlab import training
+from cnnlab.evidence import Ablation, Ledger, print_report, write_records, write_report
+
+WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
+PUBLISH = flags.DEFINE_bool("publish", False, "Also write records and report into results/.")
+
+
+def main(config: ConfigDict) -> int:
+    """Run what is missing, print tables and verdict, write the report."""
+    console = Console()
+    ablation = Ablation.from_config(config)
+    for recipe in ablation.arms.values():
+        training.inspect(recipe)
+    home = Path(WORKDIR.value) / ablation.name
+    ledger = Ledger(home / ablation.preset)
+    recipes = ablation.recipes()
+    failures = ledger.complete(recipes, lambda recipe, at: training.run(recipe, at, console))
+    records = ledger.records(recipes)
+    if PUBLISH.value:
+        home = Path("results") / ablation.name
+        write_records(home / f"{ablation.preset}.jsonl", records)
+    print_report(console, ablation, records)
+    console.print(f"Report and figure: {write_report(home, ablation, records)}", highlight=False)
+    for failure in failures:
+        console.print(f"[red]{failure}", highlight=False)
+    return EXIT_FAILED if failures else 0
+
+
+if __name__ == "__main__":
+    launch(main)

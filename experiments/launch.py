@@ -1,0 +1,75 @@
+"""What the launchers share: a config on the command line, and errors a person can read."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+# XLA's own log lines (C++) would break the progress bar; errors still come.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from cnnlab import training
+from cnnlab.data import DataMissing
+from cnnlab.evidence import ForeignRecord
+from cnnlab.geometry import DoesNotFit
+from cnnlab.models import PatternError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+_MISTAKES = (
+    training.RecipeError,
+    PatternError,
+    DoesNotFit,
+    DataMissing,
+    ForeignRecord,
+    training.UnusableFolder,
+)
+_FAILURES = (training.NotFinite, training.SaveFailed)
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "A config and its preset, e.g. configs/stacked_convs.py:digits; "
+    "override any key with --config.KEY=VALUE.",
+    lock_config=True,
+)
+
+
+def launch(main: Callable[[ConfigDict], int]) -> None:
+    """Parse the flags, call `main` with the config and exit with what it returns.
+
+    Exit status: 0 done, 1 a run failed, 2 a mistake in what was asked for, 75 stopped by a signal
+    after saving (start again to go on).
+    """
+    flags.mark_flag_as_required("config")
+    app.run(lambda _: sys.exit(_guarded(main)), flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
+        # ml_collections repeats the traceback of a config that raises; its last line is the error.
+        reason = str(error.args[0] if error.args else error).strip()
+        sys.exit(_say(reason.splitlines()[-1] if "Traceback" in reason else reason, EXIT_USAGE))
+
+
+def _guarded(main: Callable[[ConfigDict], int]) -> int:
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        return main(CONFIG.value)
+    except _MISTAKES as error:
+        return _say(error, EXIT_USAGE)
+    except _FAILURES as error:
+        return _say(error, EXIT_FAILED)
+    except training.Interrupted as error:
+        return _say(error, training.EXIT_INTERRUPTED)
+
+
+def _say(reason: object, status: int) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return status

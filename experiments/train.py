@@ -1,0 +1,35 @@
+"""One run: an arm of a config with one seed.
+
+    python experiments/train.py --config configs/stacked_convs.py:digits --arm three_3x3 --seed 0
+
+Started again with the same flags it goes on where it was cut off, or says what it ended with.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+from launch import launch
+from ml_collections import ConfigDict
+
+from cnnlab import training
+from cnnlab.evidence import Ablation, Ledger
+
+ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
+SEED = flags.DEFINE_integer("seed", 0, "What everything random is derived from.")
+WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
+
+
+def main(config: ConfigDict) -> int:
+    """Train, and print where the run is kept and what it ended with."""
+    ablation = Ablation.from_config(config)
+    recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), SEED.value)
+    folder = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset).folder(recipe)
+    record = training.run(recipe, folder)
+    print(folder)
+    print(json.dumps(record.metrics, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    launch(main)

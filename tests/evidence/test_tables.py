@@ -1,0 +1,243 @@
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from cnnlab.evidence.claim import Claim, Comparison
+from cnnlab.evidence.tables import (
+    arms_table,
+    caption,
+    comparisons_table,
+    print_report,
+    report_latex,
+    report_markdown,
+)
+from cnnlab.evidence.verdict import judge_claim
+from cnnlab.training.record import Record
+
+# By hand: 28 ± 0.878 is 2.776445 * sqrt(0.5 / 5); 25 ± 2.484 is 4.302653 * sqrt(1 / 3). Their
+# difference has error sqrt(0.1 + 1 / 3) on 3.2344 degrees, where t is 3.0558.
+PAGE = """\
+# E1: Three 3x3 beat one 7x7
+
+Source of the claim: N0.
+
+**Supported**: three_3x3 against one_7x7 (n = 3 and 5): the difference in test error of \
+-3.00 [-5.01, -0.99] points lies below 0.
+
+| arm       |   test error % |   n |   weights |   MACs |   activation memory |   receptive field |
+|:----------|---------------:|----:|----------:|-------:|--------------------:|------------------:|
+| one_7x7   |   28.00 ± 0.88 |   5 |   118,090 | 19.3 M |           468.8 KiB |             64 px |
+| three_3x3 |   25.00 ± 2.48 |   3 |    50,890 |  8.9 M |         1,367.2 KiB |             64 px |
+| linear    |          27.50 |   1 |    50,890 |  8.9 M |         1,367.2 KiB |             64 px |
+| narrow    |        not run |   0 |           |        |                     |                   |
+
+| question (treatment - baseline)                       |   difference, points [95%] |    n \
+| verdict   | paper    | paper's source                            |
+|:------------------------------------------------------|---------------------------:|-----:\
+|:----------|:---------|:------------------------------------------|
+| Does the stack win? (three_3x3 - one_7x7)             |       -3.00 [-5.01, -0.99] | 3, 5 \
+| supported | 7 points | Simonyan & Zisserman 2014; ImageNet top-1 |
+| Without ReLU? (linear - one_7x7; margin 0.50 points) |                            | 1, 5 \
+| undecided |          |                                           |
+
+Data: CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d. Preset: cpu. Seeds: 0-4. The test error in \
+percent is the mean over seeds ± half the 95% t interval (left out for a single run or runs that \
+all agree); differences come with their 95% Welch interval, equivalence is two one-sided Welch \
+tests at p < 0.05. Weights are all trainable parameters; a MAC is one multiply-add; MACs and \
+activation memory (float32) are of one image, forward. Commit: 6f1c2a9b8d. Device: cpu. JAX: \
+0.10.2.
+"""
+
+
+def squeezed(text: str) -> str:
+    """Tables pad their cells for looks; the words and numbers are what is fixed."""
+    return re.sub(r"-{3,}", "---", re.sub(r" +", " ", text))
+
+
+def printed(width: int, *report: object) -> str:
+    file = io.StringIO()
+    print_report(Console(file=file, width=width), *report)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def test_markdown_page_word_for_word(claim: Claim, arms: list[str], records: list[Record]) -> None:
+    page = report_markdown(claim, arms, records, judge_claim(claim, records))
+    assert squeezed(page) == squeezed(PAGE)
+
+
+def test_order_of_records_changes_nothing(
+    claim: Claim, arms: list[str], records: list[Record]
+) -> None:
+    verdicts = judge_claim(claim, records)
+    for report in (report_markdown, report_latex):
+        assert report(claim, arms, records[::-1], verdicts) == report(
+            claim, arms, iter(records), verdicts
+        )
+    backwards = arms_table(claim, arms, records[::-1]).to_csv()
+    assert backwards == arms_table(claim, arms, records).to_csv()
+
+
+def test_arms_csv_gives_the_numbers_back(
+    claim: Claim, arms: list[str], records: list[Record]
+) -> None:
+    text = arms_table(claim, arms, records).to_csv(index=False)
+    row = pd.read_csv(io.StringIO(text), index_col="arm").loc["one_7x7"]
+    assert (row["n"], row["mean"], row["level"], row["metric"]) == (5, 28.0, 0.95, "test_error")
+    half = 2.7764451051977987 * (0.5 / 5) ** 0.5
+    assert (row["low"], row["high"]) == pytest.approx((28 - half, 28 + half), rel=1e-12)
+    assert (row["weights"], row["macs"], row["receptive_field"]) == (118_090, 19_300_000, 64)
+    assert row["activation_bytes"] == 4 * row["activations"] == 480_000
+    assert "narrow,test_error,0,,,,,,,,," in text.splitlines()
+
+
+def test_comparisons_csv_gives_the_numbers_back(claim: Claim, records: list[Record]) -> None:
+    verdicts = judge_claim(claim, records)
+    text = comparisons_table(verdicts).to_csv(index=False)
+    stack, linear = pd.read_csv(io.StringIO(text)).to_dict("records")
+    assert (stack["difference"], stack["n_treatment"], stack["n_baseline"]) == (-3.0, 3, 5)
+    assert verdicts[0].difference is not None
+    assert stack["low"] == verdicts[0].difference.low
+    assert stack["high"] == verdicts[0].difference.high
+    assert (stack["verdict"], stack["paper"]) == ("supported", "7 points")
+    assert (linear["verdict"], linear["margin"], linear["expect"]) == (
+        "undecided",
+        0.5,
+        "equivalent",
+    )
+    assert pd.isna(linear["difference"])
+
+
+def test_no_paper_no_column(claim: Claim, arms: list[str], records: list[Record]) -> None:
+    bare = replace(claim, comparisons=(replace(claim.comparisons[0], paper=None),))
+    page = report_markdown(bare, arms, records, judge_claim(bare, records))
+    assert "paper" not in page
+    assert "equivalence" not in page
+
+
+def test_nothing_run_yet(claim: Claim, arms: list[str]) -> None:
+    page = report_markdown(claim, arms, [], judge_claim(claim, []))
+    assert len(re.findall(r"\| +not run \|", page)) == 4
+    assert "**Undecided**: three_3x3 against one_7x7 (n = 0 and 0): three_3x3 and one_7x7 not run."
+    assert page.endswith("No runs yet.\n")
+    headings = printed(80, claim, arms, [], judge_claim(claim, []))
+    assert re.search(r"weights +MACs +memory +field", headings), headings
+
+
+def test_caption_says_where_records_differ(
+    claim: Claim, records_of: Callable[..., list[Record]]
+) -> None:
+    there = {"commit": None, "dirty": True, "device": "H100", "jax": "0.10.2"}
+    digits = {"title": "digits", "fingerprint": "ff00"}
+    other = records_of({"one_7x7": [1.0] * 8}, environment=there, dataset=digits)
+    text = caption(claim, [*records_of({"three_3x3": [2.0, 3.0]}), other[7], other[5]])
+    assert "CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d; digits, fingerprint ff00." in text
+    assert "Seeds: 0-1, 5, 7." in text
+    assert "Commit: 6f1c2a9b8d; unknown + uncommitted changes." in text
+    assert "Device: H100; cpu." in text
+
+
+def test_preset_is_left_out_where_the_config_has_none(
+    claim: Claim, records_of: Callable[..., list[Record]]
+) -> None:
+    assert "Preset" not in caption(claim, records_of({"linear": [1.0]}, config={}))
+
+
+def test_runs_of_two_networks_are_not_one_arm(
+    claim: Claim, records_of: Callable[..., list[Record]]
+) -> None:
+    first, second = records_of({"linear": [1.0, 2.0]})
+    wider = replace(second, network={**second.network, "weights": 7})
+    with pytest.raises(ValueError, match=r"arm 'linear' are not of one network.*'weights': 7"):
+        arms_table(claim, ["linear"], [first, wider])
+
+
+def test_large_and_small_numbers_share_a_unit(
+    claim: Claim, records_of: Callable[..., list[Record]]
+) -> None:
+    networks = {"small": (900, 5), "large": (41_000_000, 2_500_000)}
+    records = [
+        replace(
+            *records_of({arm: [1.0]}),
+            network={"weights": 1, "macs": macs, "activations": values, "receptive_field": 3},
+        )
+        for arm, (macs, values) in networks.items()
+    ]
+    page = squeezed(report_markdown(claim, list(networks), records, judge_claim(claim, records)))
+    assert "| small | 1.00 | 1 | 1 | 900 | 20 B | 3 px |" in page
+    assert "| large | 1.00 | 1 | 1 | 41,000,000 | 10,000,000 B | 3 px |" in page
+
+
+def test_another_metric_has_its_own_unit(
+    claim: Claim, arms: list[str], records: list[Record]
+) -> None:
+    losses = replace(claim, metric="test_loss", comparisons=claim.comparisons[:1])
+    page = squeezed(report_markdown(losses, arms, records, judge_claim(losses, records)))
+    assert "| arm | test loss | n |" in page
+    assert "| one_7x7 | 0.2800 ± 0.0088 | 5 |" in page
+    assert "| difference [95%] |" in page
+    assert "percent" not in page
+    assert "points [" not in page
+
+
+def test_markdown_keeps_a_pipe_in_its_cell(
+    claim: Claim, arms: list[str], records: list[Record]
+) -> None:
+    asked = replace(claim.comparisons[0], question="better | worse?")
+    page = report_markdown(
+        claim, arms, records, judge_claim(replace(claim, comparisons=(asked,)), records)
+    )
+    assert r"better \| worse?" in page
+
+
+def test_latex_escapes_and_is_whole(records_of: Callable[..., list[Record]]) -> None:
+    question = r"50% & $5 #1 {a}_b ~ ^ \x <1|2> ±"
+    claim = Claim("E_1", "A & B", "N0", (Comparison("a_1", "b", "better", question),))
+    records = records_of({"a_1": [1.0, 2.0], "b": [1.0, 4.0]})
+    text = report_latex(claim, ["a_1", "b"], records, judge_claim(claim, records))
+    assert (
+        r"50\% \& \$5 \#1 \{a\}\_b \textasciitilde{} \textasciicircum{} \textbackslash{}x "
+        r"$<$1$|$2$>$ $\pm$ (a\_1 $-$ b)" in text
+    )
+    assert "$-$1.00 [$-$" in text
+    assert text.isascii()
+    for part in ("begin{table}", "end{table}", "begin{tabular}", "end{tabular}"):
+        assert text.count(part) == 2
+    assert (text.count(r"\toprule"), text.count(r"\bottomrule")) == (2, 2)
+    assert r"\caption{E\_1: A \& B. Undecided. Data: " in text
+    for body in re.findall(
+        r"\\begin\{tabular\}\{([^\n]*)\}\n\\toprule\n(.*?)\\bottomrule", text, re.S
+    ):
+        columns = len(re.sub(r"p\{.*?\}", "p", body[0]))
+        rows = [line for line in body[1].splitlines() if line.endswith(r"\\")]
+        assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {columns - 1}
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_terminal_report_fits_and_says_all(
+    claim: Claim, arms: list[str], records: list[Record], width: int
+) -> None:
+    text = printed(width, claim, arms, records, judge_claim(claim, records))
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    for line in (
+        r"one_7x7 +28\.00 ± 0\.88 +5 +118,090 +19\.3 M +468\.8 KiB +64 px",
+        r"linear +27\.50 +1 ",
+        r"narrow +not run +0 *$",
+        r"-3\.00 \[-5\.01, -0\.99\] +3, 5 +supported +7 points +Simonyan",
+    ):
+        assert re.search(line, text, re.M), text
+    assert "SUPPORTED: three_3x3 against one_7x7 (n = 3 and 5)" in text
+    assert "a MAC is one multiply-add" in " ".join(text.split())
+
+
+def test_terminal_takes_brackets_for_text(
+    claim: Claim, arms: list[str], records: list[Record]
+) -> None:
+    bracketed = replace(claim, statement="[bold]CONV[/bold] -> [red]x")
+    text = printed(100, bracketed, arms, records, judge_claim(claim, records))
+    assert "E1: [bold]CONV[/bold] -> [red]x" in text
