@@ -1,6 +1,5 @@
 """What the launchers share: a config on the command line, and errors a person can read."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from collections.abc import Callable
 # XLA's own log lines (C++) would break the progress bar; errors still come.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from cnnlab import training
@@ -59,7 +58,7 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _guarded(main: Callable[[ConfigDict], int]) -> int:
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.set_verbosity(logging.WARNING)
     try:
         return main(CONFIG.value)
     except _MISTAKES as error:

@@ -172,6 +172,17 @@ def test_a_jpeg_copy_says_so(
     assert title == TITLE.replace("(", "(JPEG q60 copy; ")
 
 
+def test_a_png_that_happens_to_hold_a_jpegs_first_bytes_is_a_png(
+    published_cifar10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = prepare_module._encode_png
+    monkeypatch.setattr(
+        prepare_module, "_encode_png", lambda image: encode(image) + b"\xff\xd8\xff"
+    )
+    prepare("cifar10", tmp_path, source=published_cifar10.folder)
+    assert data.open_dataset("cifar10", directory=tmp_path).title == TITLE
+
+
 # The fixtures hide the environment from the tests: what it was when they were collected counts.
 REAL = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 

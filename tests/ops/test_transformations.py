@@ -61,12 +61,14 @@ def test_gradients_are_the_finite_differences(name):
     """In float64; where they change with x, second derivatives too."""
     op, shapes = CASES[name]
     curved = name in {"l2_pool", "batch_norm, train", "local_response_norm"}
-    what = {"order": 2, "modes": ["rev"]} if curved else {"order": 1}
+    order = 2 if curved else 1
     with jax.enable_x64(True):
         given = arrays(shapes, jnp.float64)
         assert first(op(*given)).dtype == jnp.float64
         # A lambda of its own keeps what was traced here from calls in float32.
-        check_grads(jax.jit(lambda *args: op(*args)), given, **what, eps=1e-4, rtol=1e-3)
+        check_grads(
+            jax.jit(lambda *args: op(*args)), given, order=order, modes=["rev"], eps=1e-4, rtol=1e-3
+        )
 
 
 @cases
@@ -95,23 +97,21 @@ def test_bfloat16(op, shapes):
     """bfloat16 comes out of it, within its three digits of float32; so do the gradients."""
     given = arrays(shapes, jnp.bfloat16)
     wide = [array.astype(jnp.float32) for array in given]
-    run = jax.jit(lambda *args: first(op(*args)))
-    narrow_output, output = run(*given), run(*wide)
-    assert narrow_output.dtype == jnp.bfloat16
 
     def close(narrow, reference):
         reference = np.asarray(reference)
         scale = np.abs(reference).max() + 1e-3
         np.testing.assert_allclose(np.asarray(narrow, np.float32), reference, atol=0.02 * scale)
 
-    close(narrow_output, output)
-    weights = np.cos(np.arange(output.size)).reshape(output.shape)
-
     def total(*args):
-        return (run(*args).astype(jnp.float32) * weights).sum()
+        y = first(op(*args))
+        weights = np.cos(np.arange(y.size)).reshape(y.shape)
+        return (y.astype(jnp.float32) * weights).sum(), y
 
-    gradient = jax.jit(jax.grad(total, tuple(range(len(given)))))
-    for narrow, reference in zip(gradient(*given), gradient(*wide), strict=True):
+    run = jax.jit(jax.grad(total, tuple(range(len(given))), has_aux=True))
+    for narrow, reference in zip(
+        jax.tree.leaves(run(*given)), jax.tree.leaves(run(*wide)), strict=True
+    ):
         assert narrow.dtype == jnp.bfloat16
         close(narrow, reference)
 
@@ -137,6 +137,15 @@ def test_bfloat16(op, shapes):
 def test_adds_up_in_float32(op, expected):
     """A sum of ones kept in bfloat16 would stop at 256, where 256 + 1 rounds to 256."""
     assert jax.jit(op)(jnp.ones((1, 32, 32, 1), jnp.bfloat16)).item() == expected
+
+
+def test_rounds_once():
+    """257 is no bfloat16: rounded before the bias is added, 257 + 1 would end as 256 or 260."""
+    x, one = jnp.ones((1, 1, 1, 257), jnp.bfloat16), jnp.ones(1, jnp.bfloat16)
+    kernel = jnp.ones((1, 1, 257, 1), jnp.bfloat16)
+    assert ops.conv2d(x, kernel, one).item() == 258
+    assert ops.local_conv2d(x, kernel[None, None], one[None, None]).item() == 258
+    assert ops.dense(x, kernel[0, 0], one).item() == 258
 
 
 def test_parameters_in_float32_leave_bfloat16_images_bfloat16():
