@@ -9,12 +9,12 @@ sweep: start the command as often as there are devices.
 from pathlib import Path
 
 from absl import flags
-from launch import EXIT_FAILED, launch
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger, print_report, write_records, write_report
+from cnnlab.launch import EXIT_FAILED, launch
 
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
 PUBLISH = flags.DEFINE_bool("publish", False, "Also write records and report into results/.")

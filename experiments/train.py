@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 from absl import flags
-from launch import launch
 from ml_collections import ConfigDict
 
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger
+from cnnlab.launch import launch
 
 ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
 SEED = flags.DEFINE_integer("seed", 0, "What everything random is derived from.")

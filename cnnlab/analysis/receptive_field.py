@@ -4,7 +4,6 @@ The recurrence is `geometry.ReceptiveField.then`; here it is carried through a j
 value. Where branches meet (a shortcut's sum, an Inception module) the largest field counts.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +33,8 @@ def receptive_fields(fn: Callable[..., Any], *args: Any) -> dict[str, Field]:
     images = len(jax.tree.leaves(args[-1]))
     params = len(closed.jaxpr.invars) - images
     named: dict[str, Field] = {}
-    _walk(closed, [_UNSEEN] * params + [ReceptiveField()] * images, named)
+    inputs: list[Field] = [*[_UNSEEN] * params, *[ReceptiveField()] * images]
+    _walk(closed, inputs, named)
     return named
 
 
@@ -61,7 +61,7 @@ def _walk(closed: ClosedJaxpr, inputs: list[Field], named: dict[str, Field]) -> 
 
 def _through(eqn: Any, seen: list[Field]) -> Field:
     """The field behind one primitive, from those of its operands."""
-    field = functools.reduce(_larger, seen, _UNSEEN)
+    field = _largest(seen)
     if field is WHOLE or field == _UNSEEN:
         return field
     name, params, x = eqn.primitive.name, eqn.params, eqn.invars[0].aval
@@ -80,8 +80,8 @@ def _through(eqn: Any, seen: list[Field]) -> Field:
     return field
 
 
-def _larger(a: Field, b: Field) -> Field:
-    if a is WHOLE or b is WHOLE:
+def _largest(fields: list[Field]) -> Field:
+    local = [field for field in fields if field is not WHOLE]
+    if len(local) < len(fields):
         return WHOLE
-    return max(a, b, key=lambda field: (field.size, field.step))
-
+    return max(local, key=lambda field: (field.size, field.step), default=_UNSEEN)

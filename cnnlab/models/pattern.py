@@ -92,7 +92,7 @@ def pattern(
         PatternError: `text` does not parse; points at the character and lists what could stand
             there.
     """
-    specs = _expand(_parse(text), text, classes=classes, pool=pool)
+    specs = _expand(_parse(text), _Reader(text, classes, pool))
     layers = []
     counts: dict[str, int] = {}
     for spec, following in zip(specs, [*specs[1:], None], strict=True):
@@ -131,74 +131,78 @@ def _parse(text: str) -> Tree:
         raise _explain(text, error) from None
 
 
-def _expand(tree: Tree, text: str, *, classes: int | None, pool: bool) -> list[_Spec]:
+def _expand(tree: Tree, reader: "_Reader") -> list[_Spec]:
     """Unroll the repeats into one flat list of layers."""
 
-    def unroll(node: Tree, stage: int | None) -> list[_Spec]:
+    def unroll(node: Any, stage: int | None) -> list[_Spec]:
         if node.data != "group":
-            spec = _read_layer(node, text, stage, classes)
-            optional = any(getattr(child, "type", "") == "OPTIONAL" for child in node.children)
-            return [] if optional and not pool else [spec]
-        *items, last = node.children
-        times = 1
-        if last.data == "repeat":
-            times = int(last.children[0])
-        else:
-            items.append(last)
-        rounds = range(times)
-        return [
-            spec
-            for i in rounds
-            for item in items
-            for spec in unroll(item, i if stage is None and last.data == "repeat" else stage)
-        ]
+            return reader.read(node, stage)
+        items = [child for child in node.children if child.data != "repeat"]
+        repeats = [int(str(child.children[0])) for child in node.children if child.data == "repeat"]
+        specs = []
+        for i in range(*repeats or [1]):
+            inner = i if repeats and stage is None else stage
+            specs += [spec for item in items for spec in unroll(item, inner)]
+        return specs
 
     return [spec for item in tree.children for spec in unroll(item, None)]
 
 
-def _read_layer(node: Tree, text: str, stage: int | None, classes: int | None) -> _Spec:
-    symbol, *rest = node.children
-    kind, position = str(symbol), symbol.start_pos
-    numbers = [int(child) for child in rest if getattr(child, "type", "") == "INT"]
-    parts = {child.data: child for child in rest if isinstance(child, Tree)}
-    sizes = {key: int(parts[key].children[0]) for key in ("stride", "padding") if key in parts}
-    if node.data == "filters":
-        filters = _width(parts["width"], text, stage)
-        layer = nn.Conv if kind == "CONV" else nn.LocalConv
-        return _Spec(
-            kind, layer, {"filters": filters, "kernel_size": numbers[0], **sizes}, position
-        )
-    if node.data == "pool":
-        return _Spec(kind, _POOLS[kind], {"kernel_size": (numbers or [2])[0], **sizes}, position)
-    if node.data == "drop":
-        rate = float(rest[0])
-        if rate >= 1:
-            reason = f"a dropout rate is a fraction in [0, 1), not {rate:g}"
-            raise PatternError(_point_at(text, rest[0].start_pos, reason))
-        return _Spec(kind, nn.Dropout, {"rate": rate}, position)
-    if node.data == "dense":
-        features = _width(parts["width"], text, stage) if "width" in parts else classes
-        if features is None:
-            raise PatternError(_point_at(text, position, "a bare FC needs classes=<number>"))
-        return _Spec(kind, nn.Dense, {"features": features}, position)
-    return _Spec(kind, _SIMPLE[kind], {}, position)
+class _Reader(NamedTuple):
+    """Reads one layer of the tree; `stage` is the round of the outermost repeat around it."""
 
+    text: str
+    classes: int | None
+    pool: bool
 
-def _width(node: Tree, text: str, stage: int | None) -> int:
-    filters, *growth = node.children
-    if not growth:
-        return int(filters)
-    base, i = growth
-    if stage is None:
-        raise PatternError(_point_at(text, i.start_pos, "i counts the rounds of a [...]*n around"))
-    return int(filters) * int(base) ** stage
+    def read(self, node: Any, stage: int | None) -> list[_Spec]:
+        symbol, *rest = node.children
+        tokens = {child.type: child for child in rest if isinstance(child, Token)}
+        parts = {child.data: child for child in rest if isinstance(child, Tree)}
+        sizes: dict[str, Any] = {
+            key: int(parts[key].children[0]) for key in ("stride", "padding") if key in parts
+        }
+        kind, width = str(symbol), parts.get("width")
+        if node.data == "pool":
+            if "OPTIONAL" in tokens and not self.pool:
+                return []
+            sizes["kernel_size"] = int(tokens.get("INT", 2))
+            return [_Spec(kind, _POOLS[kind], sizes, symbol.start_pos)]
+        if node.data == "filters":
+            sizes |= {"filters": self._width(width, stage), "kernel_size": int(tokens["INT"])}
+            layer = nn.Conv if kind == "CONV" else nn.LocalConv
+            return [_Spec(kind, layer, sizes, symbol.start_pos)]
+        if node.data == "dense":
+            features = self.classes if width is None else self._width(width, stage)
+            if features is None:
+                raise self._error(symbol, "a bare FC needs classes=<number>")
+            return [_Spec(kind, nn.Dense, {"features": features}, symbol.start_pos)]
+        if node.data == "drop":
+            rate = float(tokens["NUMBER"])
+            if rate >= 1:
+                reason = f"a dropout rate is a fraction in [0, 1), not {rate:g}"
+                raise self._error(tokens["NUMBER"], reason)
+            return [_Spec(kind, nn.Dropout, {"rate": rate}, symbol.start_pos)]
+        return [_Spec(kind, _SIMPLE[kind], {}, symbol.start_pos)]
+
+    def _width(self, node: Any, stage: int | None) -> int:
+        filters, *growth = node.children
+        if not growth:
+            return int(filters)
+        base, i = growth
+        if stage is None:
+            raise self._error(i, "i counts the rounds of a [...]*n around it, and there is none")
+        return int(filters) * int(base) ** stage
+
+    def _error(self, token: Token, reason: str) -> PatternError:
+        return PatternError(_point_at(self.text, token.start_pos or 0, reason))
 
 
 def _explain(text: str, error: UnexpectedInput) -> PatternError:
-    position = len(text)
+    position: int = len(text)
     expected: set[str] = set()
     if isinstance(error, UnexpectedCharacters):
-        position, expected = error.pos_in_stream, set(error.allowed or ())
+        position, expected = error.pos_in_stream or 0, set(error.allowed or ())
     elif isinstance(error, UnexpectedToken):
         expected = set(error.accepts or error.expected)
         if error.token.type != "$END":

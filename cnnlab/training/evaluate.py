@@ -34,5 +34,7 @@ def evaluate(
         loss, missed = eval_step(variables, images[filled], labels[filled])
         losses.append(np.asarray(loss, np.float64)[: len(labels)])
         misses.append(np.asarray(missed)[: len(labels)])
-    loss, missed = np.concatenate(losses), np.concatenate(misses)
-    return Score(100 * float(missed.mean()), float(loss.mean()))
+    return Score(
+        error=100 * float(np.concatenate(misses).mean()),
+        loss=float(np.concatenate(losses).mean()),
+    )

@@ -83,9 +83,7 @@ def plan(recipe: ConfigDict, examples: int) -> Plan:
     """
     batch = recipe.train.batch_size
     if batch > examples:
-        raise RecipeError(
-            f"train.batch_size = {batch} is more than the {examples} training images"
-        )
+        raise RecipeError(f"train.batch_size = {batch} is more than the {examples} training images")
     per_epoch = examples // batch
     found = Plan(per_epoch, *(steps_of(recipe, *which, per_epoch) for which in _DURATIONS))
     if found.warmup >= found.steps:

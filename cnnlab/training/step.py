@@ -94,7 +94,7 @@ def make_eval_step(
     """The step `(variables, images [N, H, W, C] uint8, labels [N]) -> (loss, wrong)`, each [N]."""
 
     def eval_step(variables: Any, images: Array, labels: Array) -> tuple[Array, Array]:
-        logits = model.apply(variables, data.normalise(images, mean, std), train=False)
+        logits: Any = model.apply(variables, data.normalise(images, mean, std), train=False)
         return cross_entropy(logits, labels, 0.0), wrong(logits, labels)
 
     return eval_step
