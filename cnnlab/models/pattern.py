@@ -18,6 +18,7 @@ A CONV, LOCAL or FC right before a BN has no bias. Source: N0, Layer Patterns.
 
 import difflib
 import functools
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 from flax import linen
 from jax import Array
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from cnnlab import nn
 from cnnlab.geometry import DoesNotFit
@@ -37,7 +38,6 @@ _SIMPLE = {
     "GAP": nn.GlobalAvgPool,
     "LRN": nn.LocalResponseNorm,
 }
-_BEGINS_A_LAYER = ("CONV", "LOCAL", *_POOLS, "FC", "DROP", *_SIMPLE)
 
 
 class PatternError(ValueError):
@@ -59,12 +59,12 @@ class Pattern(linen.Module):
         """x [N, H, W, C] -> the last layer's output; logits [N, classes] after a bare FC.
 
         Raises:
-            DoesNotFit: where a layer's filters do not fit its input; says which and where.
+            DoesNotFit: where a layer does not fit its input; says which and where.
         """
         for layer, position in zip(self.layers, self.positions, strict=True):
             try:
                 x = layer(x, train=train)
-            except DoesNotFit as error:
+            except ValueError as error:
                 shape = "x".join(map(str, x.shape[1:]))
                 reason = f"{layer.notation} does not fit its input [{shape}]: {error}"
                 raise DoesNotFit(_point_at(self.text, position, reason)) from error
@@ -95,7 +95,7 @@ def pattern(
     specs = _expand(_parse(text), _Reader(text, classes, pool))
     layers = []
     counts: dict[str, int] = {}
-    for spec, following in zip(specs, [*specs[1:], None], strict=True):
+    for spec, following in zip(specs, [*specs, None][1:], strict=True):
         counts[spec.kind] = counts.get(spec.kind, 0) + 1
         options = dict(spec.options, name=f"{spec.kind.lower()}{counts[spec.kind]}")
         if spec.weighted:
@@ -160,16 +160,16 @@ class _Reader(NamedTuple):
         tokens = {child.type: child for child in rest if isinstance(child, Token)}
         parts = {child.data: child for child in rest if isinstance(child, Tree)}
         sizes: dict[str, Any] = {
-            key: int(parts[key].children[0]) for key in ("stride", "padding") if key in parts
+            key: int(str(parts[key].children[0])) for key in ("stride", "padding") if key in parts
         }
         kind, width = str(symbol), parts.get("width")
         if node.data == "pool":
             if "OPTIONAL" in tokens and not self.pool:
                 return []
-            sizes["kernel_size"] = int(tokens.get("INT", 2))
+            sizes["kernel_size"] = int(tokens.get("SIZE", 2))
             return [_Spec(kind, _POOLS[kind], sizes, symbol.start_pos)]
         if node.data == "filters":
-            sizes |= {"filters": self._width(width, stage), "kernel_size": int(tokens["INT"])}
+            sizes |= {"filters": self._width(width, stage), "kernel_size": int(tokens["SIZE"])}
             layer = nn.Conv if kind == "CONV" else nn.LocalConv
             return [_Spec(kind, layer, sizes, symbol.start_pos)]
         if node.data == "dense":
@@ -199,27 +199,31 @@ class _Reader(NamedTuple):
 
 
 def _explain(text: str, error: UnexpectedInput) -> PatternError:
-    position: int = len(text)
-    expected: set[str] = set()
-    if isinstance(error, UnexpectedCharacters):
-        position, expected = error.pos_in_stream or 0, set(error.allowed or ())
-    elif isinstance(error, UnexpectedToken):
-        expected = set(error.accepts or error.expected)
-        if error.token.type != "$END":
-            position = error.token.start_pos
+    ended = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    position = len(text) if ended else error.pos_in_stream or 0
+    # The error's own list comes from after the parser's last reductions, which narrow it.
+    before = _grammar().parse_interactive(text[:position])
+    before.exhaust_lexer()
+    choices = _spoken(before.accepts())
     found = repr(text[position]) if position < len(text) else "the end"
-    reason = f"found {found}, where could stand: {', '.join(_choices(expected))}"
-    word = text[position:].split("->")[0].strip(" []*")
-    if near := difflib.get_close_matches(word.upper(), _BEGINS_A_LAYER, n=1, cutoff=0.5):
+    reason = f"found {found}, where could stand: {', '.join(choices)}"
+    word = re.split(r"\W", text[position:])[0].rstrip("0123456789")
+    if near := difflib.get_close_matches(word.upper(), choices, n=1, cutoff=0.5):
         reason += f"; nearest to {word!r}: {near[0]}"
     return PatternError(_point_at(text, position, reason))
 
 
-def _choices(terminals: set[str]) -> list[str]:
-    spoken = {"INT": "a whole number", "NUMBER": "a number", "$END": "the end"}
+def _spoken(terminals: set[str]) -> list[str]:
+    spoken = {
+        "INT": "a whole number",
+        "SIZE": "a whole number from 1",
+        "NUMBER": "a number",
+        "$END": "the end",
+    }
     literal = {t.name: t.pattern.value for t in _grammar().terminals}
-    return sorted(spoken.get(name) or literal[name] for name in terminals if name != "WS")
+    return sorted(spoken.get(name) or literal[name] for name in terminals)
 
 
 def _point_at(text: str, position: int, reason: str) -> str:
-    return f"column {position + 1}: {reason}\n  {text}\n  {' ' * position}^"
+    line = re.sub(r"\s", " ", text)
+    return f"column {position + 1}: {reason}\n  {line}\n  {' ' * position}^"

@@ -179,7 +179,7 @@ class BatchNorm(Layer):
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [..., C] -> [..., C]; `train` uses the batch's statistics and moves the running ones."""
+        """x [..., C] -> [..., C]; `train` takes the batch's statistics, else the running."""
         shape = x.shape[-1:]
         scale = self.param("scale", self.scale_init, shape)
         offset = self.param("bias", linen.initializers.zeros, shape)

@@ -15,7 +15,7 @@ from cnnlab.data import Dataset
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.recipe import Plan, RecipeError, plan
 from cnnlab.training.state import State, create_state
-from cnnlab.training.step import epoch_order, make_eval_step, make_train_step
+from cnnlab.training.step import epoch_order, make_eval_step, make_train_step, make_update
 
 
 class TrainingSet(NamedTuple):
@@ -85,14 +85,11 @@ def _compile(recipe: FrozenConfigDict, dataset: Dataset) -> Programs:
     def order(key: Array, epoch: int) -> Array:
         return epoch_order(key, epoch, examples=examples, batch_size=recipe.train.batch_size)
 
+    update = make_update(
+        model, adapt, label_smoothing=recipe.optimizer.label_smoothing, ema_decay=ema
+    )
     train_step = make_train_step(
-        model,
-        adapt,
-        mean=training.mean,
-        std=training.std,
-        augment=dict(recipe.augment),
-        label_smoothing=recipe.optimizer.label_smoothing,
-        ema_decay=ema,
+        update, mean=training.mean, std=training.std, augment=dict(recipe.augment)
     )
     eval_step = make_eval_step(model, mean=training.mean, std=training.std)
     key = jax.random.key(0)

@@ -51,7 +51,7 @@ class Display:
         rate = self._trained / self._seconds
         note = f"loss {loss:.3f}  {rate:,.0f} images/s"
         self._bar.update(self._task, completed=step, note=note)
-        if not self.console.is_terminal and (now - self._printed > 10 or step == self.steps):
+        if not self.console.is_terminal and (now - self._printed > 30 or step == self.steps):
             left = (self.steps - step) * self.batch_size / rate
             line = f"{self.title}  step {step}/{self.steps}  {note}  {left:.0f} s left"
             self.console.print(line, highlight=False)

@@ -28,27 +28,19 @@ def epoch_order(key: Array, epoch: Array | int, *, examples: int, batch_size: in
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def make_train_step(
+def make_update(
     model: linen.Module,
     optimizer: optax.GradientTransformation,
     *,
-    mean: Array,
-    std: Array,
-    augment: dict[str, Any],
     label_smoothing: float,
     ema_decay: float,
 ) -> Callable[[State, Array, Array, Array, Array], State]:
-    """The step `(state, images, labels, order, key) -> state`.
+    """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
 
-    images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
-    `epoch_order`'s for the epoch, key the run's.
+    `first` says whether the batch begins an epoch.
     """
 
-    def train_step(state: State, images: Array, labels: Array, order: Array, key: Array) -> State:
-        batch = order[state.step % order.shape[0]]
-        x = data.augment(stream(key, AUGMENT, state.step), images[batch], mean, std, **augment)
-        y = labels[batch]
-
+    def update(state: State, x: Array, y: Array, key: Array, first: Array) -> State:
         def loss_of(params: Any) -> tuple[Array, tuple[Array, Any]]:
             logits, updates = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
@@ -63,19 +55,42 @@ def make_train_step(
         (loss, (logits, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             state.params
         )
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, change)
         average = state.average
         if average is not None:
             fresh = {"params": params, "batch_stats": batch_stats}
             average = optax.incremental_update(fresh, average, 1 - ema_decay)
-        tally = _count(state, loss, wrong(logits, y), first=state.step % order.shape[0] == 0)
+        tally = _count(state, loss, wrong(logits, y), first)
         return State(state.step + 1, params, batch_stats, opt_state, average, tally)
+
+    return update
+
+
+def make_train_step(
+    update: Callable[[State, Array, Array, Array, Array], State],
+    *,
+    mean: Array,
+    std: Array,
+    augment: dict[str, Any],
+) -> Callable[[State, Array, Array, Array, Array], State]:
+    """The step `(state, images, labels, order, key) -> state`: a batch is taken, then `update`.
+
+    images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
+    `epoch_order`'s for the epoch, key the run's.
+    """
+
+    def train_step(state: State, images: Array, labels: Array, order: Array, key: Array) -> State:
+        position = state.step % order.shape[0]
+        batch = order[position]
+        augment_key = stream(key, AUGMENT, state.step)
+        x = data.augment(augment_key, images[batch], mean, std, **augment)
+        return update(state, x, labels[batch], key, position == 0)
 
     return train_step
 
 
-def _count(state: State, loss: Array, missed: Array, *, first: Array) -> Tally:
+def _count(state: State, loss: Array, missed: Array, first: Array) -> Tally:
     """The tally with one more batch; an epoch's first batch begins it anew."""
     tally = state.tally
     kept = jnp.where(first, 0, 1)

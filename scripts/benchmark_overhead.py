@@ -1,0 +1,125 @@
+"""What data and bookkeeping cost: an epoch of the training loop against the bare jitted step.
+
+    python scripts/benchmark_overhead.py --config configs/stacked_convs.py:cpu
+
+The bare step is forward, backward and update on one prepared batch that stays on the device. The
+loop adds the epoch's shuffle, gathering and augmenting each batch, metrics, progress, and one
+checkpoint at the end. Both are compiled before they are timed, and take turns.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cnnlab import training
+from cnnlab.data import Dataset
+from cnnlab.evidence import Ablation
+from cnnlab.launch import launch
+from cnnlab.training.checkpoint import Checkpoints
+from cnnlab.training.environment import environment
+from cnnlab.training.evaluate import Score
+from cnnlab.training.interrupt import Wish
+from cnnlab.training.journal import Journal
+from cnnlab.training.loop import Loop
+from cnnlab.training.optimizer import optimizer
+from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
+from cnnlab.training.progress import Display
+from cnnlab.training.state import State
+from cnnlab.training.step import make_update
+
+ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "How many times each is timed.")
+STEPS = flags.DEFINE_integer("steps", 0, "Steps of a round; 0 is an epoch.")
+
+
+def main(config: ConfigDict) -> int:
+    """Time both in turn and print medians, ratio and machine."""
+    ablation = Ablation.from_config(config)
+    recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), seed=0).unlock()
+    dataset, _ = training.inspect(recipe)
+    per_epoch = len(training_set(dataset).labels) // recipe.train.batch_size
+    steps = STEPS.value or per_epoch
+    recipe.train.update(
+        epochs=0.0, steps=steps, evaluate_epochs=0.0, evaluate_steps=0, checkpoint_epochs=0.0
+    )
+    recipe.schedule.update(warmup_epochs=0.0, warmup_steps=0)
+    programs = compile_programs(recipe, dataset)
+    works = _bare(recipe, dataset, programs, steps), _loop(recipe, dataset, programs)
+    for work in works:
+        _milliseconds(work, programs, steps)  # once to warm up
+    times = [[_milliseconds(work, programs, steps) for work in works] for _ in range(ROUNDS.value)]
+    step, whole = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(b / a for a, b in times)
+    facts = environment()
+    print(
+        f"{recipe.arm} on {dataset.title}, batch {recipe.train.batch_size}: "
+        f"{steps} steps (an epoch is {per_epoch}), median of {ROUNDS.value} rounds\n"
+        f"bare step {step:.2f} ms, loop {whole:.2f} ms a step: {100 * (ratio - 1):+.1f}%\n"
+        f"{facts['device']}; JAX {facts['jax']}, Python {facts['python']}"
+    )
+    return 0
+
+
+def _bare(
+    recipe: ConfigDict, dataset: Dataset, programs: Programs, steps: int
+) -> Callable[[State], State]:
+    batch = recipe.train.batch_size
+    x = jax.random.normal(jax.random.key(1), (batch, *dataset.image_shape))
+    y = jnp.arange(batch) % dataset.classes
+    update = make_update(
+        build_model(recipe, dataset.classes),
+        optimizer(recipe, programs.plan),
+        label_smoothing=recipe.optimizer.label_smoothing,
+        ema_decay=recipe.optimizer.ema_decay,
+    )
+    step = jax.jit(update, donate_argnums=0)
+
+    def work(state: State) -> State:
+        for _ in range(steps):
+            state = step(state, x, y, jax.random.key(2), jnp.asarray(False))
+        return state
+
+    return work
+
+
+def _loop(recipe: ConfigDict, dataset: Dataset, programs: Programs) -> Callable[[State], State]:
+    plan, console = programs.plan, Console(quiet=True)
+
+    def work(state: State) -> State:
+        with tempfile.TemporaryDirectory() as folder:
+            display = Display(console, "", 0, plan.steps, recipe.train.batch_size)
+            loop = Loop(
+                programs=programs,
+                training=training_set(dataset),
+                key=jax.random.key(0),
+                log_steps=recipe.train.log_steps,
+                checkpoints=Checkpoints(Path(folder) / "checkpoints"),
+                journal=Journal(Path(folder), 0),
+                display=display,
+                validate=lambda _: Score(0.0, 0.0),
+                wish=Wish(),
+            )
+            with display:
+                return loop.run(state)
+
+    return work
+
+
+def _milliseconds(work: Callable[[State], State], programs: Programs, steps: int) -> float:
+    """Time of one step, with the making of the first state left out."""
+    state = jax.block_until_ready(programs.create(jax.random.key(0)))
+    start = time.perf_counter()
+    jax.block_until_ready(work(state))
+    return 1000 * (time.perf_counter() - start) / steps
+
+
+if __name__ == "__main__":
+    launch(main)

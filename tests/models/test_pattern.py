@@ -1,0 +1,255 @@
+"""The pattern language: what is built, and what is said where nothing can be."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+
+import cnnlab
+from cnnlab import models, nn
+from cnnlab.geometry import DoesNotFit
+from cnnlab.models import PatternError, pattern
+
+LAYERS = "AVGPOOL, BN, CONV, DROP, FC, GAP, L2POOL, LOCAL, LRN, POOL, RELU, ["
+
+
+def one(text, **options):
+    (layer,) = pattern(f"INPUT -> {text}", **options).layers
+    return layer
+
+
+def notations(text, **options):
+    return " ".join(layer.notation for layer in pattern(text, **options).layers)
+
+
+def shapes(text, size=32, **options):
+    rows = cnnlab.summarize(pattern(text, classes=10, **options), (size, size, 3)).rows
+    return [row.shape for row in rows]
+
+
+@pytest.fixture
+def untyped():
+    """Annotations unchecked, as outside the tests: the operations' own errors show."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+class TestLayers:
+    @pytest.mark.parametrize(
+        ("text", "kind", "numbers"),
+        [
+            ("CONV3-32", nn.Conv, {"filters": 32, "kernel_size": 3, "stride": 1, "pixels": (1, 1)}),
+            ("CONV7-8/2", nn.Conv, {"filters": 8, "kernel_size": 7, "stride": 2, "pixels": (3, 3)}),
+            ("CONV5-4/3p0", nn.Conv, {"kernel_size": 5, "stride": 3, "pixels": 0}),
+            ("CONV4-4p12", nn.Conv, {"kernel_size": 4, "stride": 1, "pixels": 12}),
+            ("LOCAL3-6", nn.LocalConv, {"filters": 6, "kernel_size": 3, "pixels": (1, 1)}),
+            ("LOCAL5-6/2p1", nn.LocalConv, {"kernel_size": 5, "stride": 2, "pixels": 1}),
+            ("POOL", nn.MaxPool, {"kernel_size": 2, "stride": None, "padding": 0}),
+            ("POOL3", nn.MaxPool, {"kernel_size": 3, "stride": None}),
+            ("POOL3/2p1", nn.MaxPool, {"kernel_size": 3, "stride": 2, "padding": 1}),
+            ("AVGPOOL8", nn.AvgPool, {"kernel_size": 8}),
+            ("L2POOL2/1", nn.L2Pool, {"kernel_size": 2, "stride": 1}),
+            ("BN", nn.BatchNorm, {}),
+            ("RELU", nn.ReLU, {}),
+            ("LRN", nn.LocalResponseNorm, {}),
+            ("GAP", nn.GlobalAvgPool, {}),
+            ("DROP0.25", nn.Dropout, {"rate": 0.25}),
+            ("DROP0", nn.Dropout, {"rate": 0.0}),
+            ("FC-512", nn.Dense, {"features": 512}),
+            ("FC", nn.Dense, {"features": 7}),
+        ],
+    )
+    def test_each_construct(self, text, kind, numbers):
+        layer = one(text, classes=7)
+        assert type(layer) is kind
+        assert {name: getattr(layer, name) for name in numbers} == numbers
+
+    def test_fit_and_dtype_reach_the_layers(self):
+        layers = pattern(
+            "INPUT -> CONV3-4 -> LOCAL3-4 -> POOL -> FC-2", fit="pad", dtype=jnp.bfloat16
+        ).layers
+        assert [layer.fit for layer in layers[:3]] == ["pad"] * 3
+        assert {layer.dtype for layer in (*layers[:2], layers[3])} == {jnp.bfloat16}
+        assert one("CONV3-4").fit == one("LOCAL3-4").fit == one("POOL").fit == "error"
+
+    def test_no_bias_before_a_batch_norm_and_one_elsewhere(self):
+        text = "INPUT -> CONV3-4 -> BN -> LOCAL3-4 -> BN -> CONV3-4 -> RELU -> BN -> FC-4 -> BN"
+        model = pattern(f"{text} -> LOCAL3-4 -> FC-2 -> FC-3")
+        weighted = [layer for layer in model.layers if hasattr(layer, "use_bias")]
+        assert [layer.use_bias for layer in weighted] == [
+            False,
+            False,
+            True,
+            False,
+            True,
+            True,
+            True,
+        ]
+
+    def test_bias_is_decided_across_repeats(self):
+        """The last layer of one round stands right before the first of the next."""
+        layers = pattern("INPUT -> [BN -> RELU -> CONV3-4]*2").layers
+        assert [layers[i].use_bias for i in (2, 5)] == [False, True]
+        (conv, *_) = pattern("INPUT -> CONV3-4 -> POOL? -> BN", pool=False).layers
+        assert not conv.use_bias
+
+    def test_white_space_is_free(self):
+        spread = "  INPUT->[ CONV3-4 ->\n\tRELU ] * 2 -> FC-3 "
+        assert notations(spread) == "CONV3-4 RELU CONV3-4 RELU FC-3"
+
+
+class TestRepeats:
+    def test_nested(self):
+        text = "INPUT -> [[CONV3-4 -> RELU]*2 -> POOL2]*2 -> GAP"
+        assert notations(text) == " ".join(["CONV3-4 RELU CONV3-4 RELU POOL2"] * 2 + ["GAP"])
+
+    def test_none_at_all(self):
+        assert notations("INPUT -> [CONV3-4 -> RELU]*0 -> FC-2") == "FC-2"
+        assert notations("INPUT -> [CONV3-4]*0") == ""
+
+    def test_a_bracket_without_a_number_is_once(self):
+        assert notations("INPUT -> [CONV3-4 -> RELU] -> FC-2") == "CONV3-4 RELU FC-2"
+
+    def test_widths_grow_with_the_outermost_round(self):
+        text = "INPUT -> [[CONV3-16*2^i -> RELU]*2 -> CONV1-3*10^i]*3"
+        rounds = [
+            "CONV3-{0} RELU CONV3-{0} RELU CONV1-{1}".format(16 * 2**i, 3 * 10**i) for i in range(3)
+        ]
+        assert notations(text) == " ".join(rounds)
+
+    def test_a_bare_bracket_counts_no_rounds(self):
+        assert notations("INPUT -> [[FC-2*3^i]*3]") == "FC-2 FC-6 FC-18"
+
+    def test_optional_pooling(self):
+        text = "INPUT -> [CONV3-4 -> POOL2? -> AVGPOOL3/2p1?]*2 -> POOL2"
+        once = "CONV3-4 POOL2 AVGPOOL3/2p1"
+        assert notations(text) == f"{once} {once} POOL2"
+        assert notations(text, pool=False) == "CONV3-4 CONV3-4 POOL2"
+
+
+class TestPatternsOfTheNotes:
+    """A20: N0, "Layer Patterns", with the numbers the notes leave out."""
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("INPUT -> FC", [(10,)]),
+            ("INPUT -> CONV3-8 -> RELU -> FC", [(32, 32, 8)] * 2 + [(10,)]),
+            (
+                "INPUT -> [CONV5-8 -> RELU -> POOL] * 2 -> FC-20 -> RELU -> FC",
+                [(32, 32, 8)] * 2 + [(16, 16, 8)] * 3 + [(8, 8, 8)] + [(20,)] * 2 + [(10,)],
+            ),
+            (
+                "INPUT -> [CONV3-4 -> RELU -> CONV3-4 -> RELU -> POOL] * 3"
+                " -> [FC-20 -> RELU] * 2 -> FC",
+                [(32, 32, 4)] * 4
+                + [(16, 16, 4)] * 5
+                + [(8, 8, 4)] * 5
+                + [(4, 4, 4)]
+                + [(20,)] * 4
+                + [(10,)],
+            ),
+        ],
+    )
+    def test_shapes(self, text, expected):
+        assert shapes(text) == [(32, 32, 3), *expected]
+
+    def test_the_general_form_with_none_of_it(self):
+        text = "INPUT -> [[CONV3-8 -> RELU]*{n} -> POOL?]*{m} -> [FC-9 -> RELU]*{k} -> FC"
+        nothing = text.format(n=0, m=0, k=0)
+        assert notations(nothing, classes=10) == "FC-10"
+        everything = notations(text.format(n=2, m=2, k=1), classes=10)
+        assert everything == "CONV3-8 RELU CONV3-8 RELU POOL2 " * 2 + "FC-9 RELU FC-10"
+
+    def test_input_to_fc_is_the_linear_classifier(self):
+        model = pattern("INPUT -> FC", classes=10)
+        x = jax.random.normal(jax.random.key(0), (4, 6, 6, 3))
+        variables = model.init(jax.random.key(1), x)
+        w, b = (variables["params"]["fc1"][name] for name in ("kernel", "bias"))
+        assert w.shape == (108, 10)
+        expected = jnp.einsum("nd,dk->nk", x.reshape(4, 108), w) + b
+        assert jnp.allclose(model.apply(variables, x), expected, atol=1e-5)
+
+
+class TestDoesNotParse:
+    @pytest.mark.parametrize(
+        ("text", "column", "words"),
+        [
+            ("", 1, "found the end, where could stand: INPUT"),
+            ("INPUT", 6, "found the end, where could stand: ->"),
+            ("INPUT ->", 9, f"found the end, where could stand: {LAYERS}"),
+            ("CONV3-8 -> FC", 1, "found 'C', where could stand: INPUT"),
+            ("input -> FC", 1, "found 'i', where could stand: INPUT; nearest to 'input': INPUT"),
+            ("INPUT -> CNV3-32", 10, f"where could stand: {LAYERS}; nearest to 'CNV': CONV"),
+            ("INPUT -> conv3-8 -> FC", 10, "nearest to 'conv': CONV"),
+            ("INPUT -> RELU -> MAXPOOL2/3p1", 18, "nearest to 'MAXPOOL': POOL"),
+            ("INPUT -> CONV3", 15, "found the end, where could stand: -"),
+            ("INPUT -> CONV3-", 16, "found the end, where could stand: a whole number from 1"),
+            ("INPUT -> CONV-8", 14, "found '-', where could stand: a whole number from 1"),
+            ("INPUT -> CONV3x3-8", 15, "found 'x', where could stand: -"),
+            ("INPUT -> CONV0-8", 14, "found '0', where could stand: a whole number from 1"),
+            ("INPUT -> CONV3-0", 16, "found '0', where could stand: a whole number from 1"),
+            ("INPUT -> POOL2/0", 16, "found '0', where could stand: a whole number from 1"),
+            ("INPUT -> FC-0", 13, "found '0', where could stand: a whole number from 1"),
+            ("INPUT -> CONV3-8/2x", 19, "found 'x', where could stand: ->, p, the end"),
+            ("INPUT -> CONV3-8p1/2", 19, "found '/', where could stand: ->, the end"),
+            ("INPUT -> CONV3-8 RELU", 18, "found 'R', where could stand: *, ->, /, p, the end"),
+            ("INPUT CONV3-8", 7, "found 'C', where could stand: ->"),
+            ("INPUT > FC", 7, "found '>', where could stand: ->"),
+            ("INPUT -> CONV3-8 -> ", 21, f"found the end, where could stand: {LAYERS}"),
+            ("INPUT -> [CONV3-8 -> RELU", 26, "found the end, where could stand: ->, ]"),
+            ("INPUT -> CONV3-8] -> FC", 17, "found ']', where could stand: *, ->, /, p, the end"),
+            ("INPUT -> []", 11, f"found ']', where could stand: {LAYERS}"),
+            ("INPUT -> [RELU]* -> FC", 18, "found '-', where could stand: a whole number"),
+            ("INPUT -> DROP1.5", 14, "a dropout rate is a fraction in [0, 1), not 1.5"),
+            ("INPUT -> DROP", 14, "found the end, where could stand: a number"),
+            ("INPUT -> RELU -> FC", 18, "a bare FC needs classes=<number>"),
+            ("INPUT -> CONV3-8*2^i", 20, "i counts the rounds of a [...]*n around it"),
+            ("INPUT -> [FC-8*2^j]*2", 18, "found 'j', where could stand: i"),
+            ("INPUT ->\n CNV3-8", 11, "nearest to 'CNV': CONV"),
+        ],
+    )
+    def test_position_and_choices(self, text, column, words):
+        with pytest.raises(PatternError) as caught:
+            pattern(text)
+        reason, line, caret = str(caught.value).split("\n")
+        assert reason.startswith(f"column {column}: ")
+        assert reason.endswith(words) or words in reason.split(": ", 1)[1].split("; ")[0]
+        assert line == "  " + text.replace("\n", " ")
+        assert caret == " " * (column + 1) + "^"
+
+    def test_is_a_value_error(self):
+        with pytest.raises(ValueError, match="column 1"):
+            models.pattern("FC")
+
+
+class TestDoesNotFit:
+    def test_names_layer_position_and_reason(self):
+        text = "INPUT -> CONV3-8 -> POOL3/2 -> FC-2"
+        with pytest.raises(DoesNotFit) as caught:
+            shapes(text)
+        reason, line, caret = str(caught.value).split("\n")
+        assert reason.startswith("column 21: POOL3/2 does not fit its input [32x32x8]: ")
+        assert "(32-3+2*0)/2+1 = 15.5" in reason
+        assert (line, caret) == (f"  {text}", " " * 22 + "^")
+
+    def test_the_layer_at_fault_in_a_repeat(self):
+        with pytest.raises(DoesNotFit, match=r"column 23: POOL2 does not fit its input \[7x7x2\]"):
+            shapes("INPUT -> [CONV3-2  -> POOL2]*3 -> FC", size=28)
+
+    def test_an_even_filter_needs_its_padding_written(self):
+        with pytest.raises(DoesNotFit, match=r"column 10: CONV2-4 .* even filter"):
+            shapes("INPUT -> CONV2-4")
+        assert shapes("INPUT -> CONV2-4p0")[-1] == (31, 31, 4)
+
+    def test_crop_and_pad(self):
+        text = "INPUT -> POOL3/2 -> CONV4-2/3p0 -> LOCAL2-2/2p0"
+        assert shapes(text, fit="crop") == [(32, 32, 3), (15, 15, 3), (4, 4, 2), (2, 2, 2)]
+        assert shapes(text, fit="pad") == [(32, 32, 3), (16, 16, 3), (5, 5, 2), (3, 3, 2)]
+
+    @pytest.mark.usefixtures("untyped")
+    def test_a_convolution_of_no_image(self):
+        with pytest.raises(DoesNotFit, match=r"column 17: CONV3-4 does not fit its input \[3\]: "):
+            shapes("INPUT -> GAP -> CONV3-4")
