@@ -1,6 +1,7 @@
 """What the launchers share: a config on the command line, and errors a person can read."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -50,11 +51,28 @@ def launch(main: Callable[[ConfigDict], int]) -> None:
 
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
-    except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
-        # ml_collections repeats the traceback of a config that raises; its last line is the error.
-        reason = str(error.args[0] if error.args else error).strip()
-        sys.exit(_say(reason.splitlines()[-1] if "Traceback" in reason else reason, EXIT_USAGE))
+        rest: list[str] = flags.FLAGS(arguments)
+        _ = CONFIG.value.is_locked  # a config file that is not there says so only when it is read
+        return rest
+    except (KeyError, AttributeError) as error:
+        sys.exit(_say(_unknown_key(error, arguments), EXIT_USAGE))
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        # ml_collections hands on the traceback of a config that raises; its last line is the error.
+        reason = str(error).strip().splitlines()[-1].strip()
+        sys.exit(_say(reason.removeprefix("ValueError: "), EXIT_USAGE))
+
+
+def _unknown_key(error: Exception, arguments: list[str]) -> str:
+    """Words what ml_collections says of an override; an error of the config's own goes on up."""
+    said = str(error.args[0]) if error.args else ""
+    words, near = re.findall(r"\w+", said), re.search(r'Did you mean "(\w+)"', said)
+    hint = f" Did you mean {near[1]!r}?" if near else ""
+    for argument in arguments:
+        path, _, _ = argument.partition("=")
+        for key in words:
+            if path.startswith("--config.") and key in path.split("."):
+                return f"{argument}: the config has no key {key!r}.{hint}"
+    raise error
 
 
 def _guarded(main: Callable[[ConfigDict], int]) -> int:

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger
-from cnnlab.launch import launch
+from cnnlab.launch import EXIT_FAILED, launch
 
 ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
 SEED = flags.DEFINE_integer("seed", 0, "What everything random is derived from.")
@@ -24,11 +24,14 @@ def main(config: ConfigDict) -> int:
     """Train, and print where the run is kept and what it ended with."""
     ablation = Ablation.from_config(config)
     recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), SEED.value)
-    folder = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset).folder(recipe)
-    record = training.run(recipe, folder)
-    print(folder)
-    print(json.dumps(record.metrics, indent=2))
-    return 0
+    ledger = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset)
+    failures = ledger.complete([recipe], training.run)
+    print(ledger.folder(recipe))
+    for record in ledger.records([recipe]):
+        print(json.dumps(record.metrics, indent=2))
+    for failure in failures:
+        print(failure)
+    return EXIT_FAILED if failures else 0
 
 
 if __name__ == "__main__":

@@ -63,14 +63,14 @@ class Summary:
         return [row.field for row in self.rows if row.field is not WHOLE][-1]
 
     def __str__(self) -> str:
-        lines = [f"{'layer':<16}{'output':>14}{'weights':>12}{'MACs':>14}{'sees':>6}"]
+        lines = [f"{'layer':<16}{'output':>14}{'weights':>13}{'MACs':>17}{'sees':>6}"]
         for row in self.rows:
             shape = "x".join(map(str, row.shape))
             sees = "all" if row.field is WHOLE else str(row.field.size)
             weights = f"{row.weights + row.biases:,}"
-            lines.append(f"{row.notation:<16}{shape:>14}{weights:>12}{row.macs:>14,}{sees:>6}")
+            lines.append(f"{row.notation:<16}{shape:>14}{weights:>13}{row.macs:>17,}{sees:>6}")
         total = f"{self.params:,}"
-        lines.append(f"{'total':<16}{'':>14}{total:>12}{self.macs:>14,}{'':>6}")
+        lines.append(f"{'total':<16}{'':>14}{total:>13}{self.macs:>17,}{'':>6}")
         return "\n".join(lines)
 
 

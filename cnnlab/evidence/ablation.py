@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence.claim import Claim
+from cnnlab.evidence.claim import Claim, unknown_name
 from cnnlab.training import RecipeError, default_recipe
 
 
@@ -51,7 +51,13 @@ class Ablation:
         return [self.recipe(arm, seed) for seed in range(self.seeds) for arm in self.arms]
 
     def recipe(self, arm: str, seed: int) -> ConfigDict:
-        """One run's recipe."""
+        """One run's recipe.
+
+        Raises:
+            RecipeError: no such arm; says the arms there are and the nearest.
+        """
+        if arm not in self.arms:
+            raise RecipeError(unknown_name("arm", arm, tuple(self.arms)))
         recipe = self.arms[arm].copy_and_resolve_references()
         recipe.seed = seed
         return recipe

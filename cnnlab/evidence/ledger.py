@@ -66,17 +66,22 @@ class Ledger:
         wait: bool,
     ) -> bool:
         """One run, unless it is finished. False where another process is at it."""
-        if (folder / "record.json").exists():
+        record = folder / "record.json"
+        if record.exists():
             return True
+        lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            return False
         except OSError as error:
             raise UnusableFolder(f"cannot write to {folder}: {error}") from error
         try:
-            with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            if not record.exists():  # another process may have finished it since
                 execute(recipe, folder)
-        except Timeout:
-            return False
         except NotFinite as error:
             failures.append(str(error))
+        finally:
+            lock.release()
         return True
