@@ -24,6 +24,7 @@ def main(config: ConfigDict) -> int:
     """Train, and print where the run is kept and what it ended with."""
     ablation = Ablation.from_config(config)
     recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), SEED.value)
+    training.inspect(recipe)
     ledger = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset)
     failures = ledger.complete([recipe], training.run)
     print(ledger.folder(recipe))

@@ -48,9 +48,9 @@ def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     page, figure = folder / f"{ablation.preset}.md", folder / f"{ablation.preset}.png"
     plots.figure(claim, arms, records, verdicts, figure)
-    text = tables.report_markdown(claim, arms, records, verdicts)
+    text = tables.report_markdown(ablation, records, verdicts)
     write_whole(page, f"{text}\n![every run's error, by arm]({figure.name})\n")
-    write_whole(page.with_suffix(".tex"), tables.report_latex(claim, arms, records, verdicts))
+    write_whole(page.with_suffix(".tex"), tables.report_latex(ablation, records, verdicts))
     table = tables.arms_table(claim, arms, records).to_csv(index=False)
     write_whole(page.with_suffix(".csv"), table)
     comparisons = tables.comparisons_table(verdicts).to_csv(index=False)
@@ -60,5 +60,4 @@ def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Pat
 
 def print_report(console: Console, ablation: Ablation, records: list[Record]) -> None:
     """Print tables and verdict."""
-    verdicts = judge_claim(ablation.claim, records)
-    tables.print_report(console, ablation.claim, tuple(ablation.arms), records, verdicts)
+    tables.print_report(console, ablation, records, judge_claim(ablation.claim, records))

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.statistics import LEVEL, Interval, mean_interval
 from cnnlab.evidence.verdict import (
@@ -31,8 +32,11 @@ from cnnlab.evidence.verdict import (
 from cnnlab.training.record import Record
 
 _FLOAT32_BYTES = 4
-_TEXT_COLUMNS = ("arm", "question (treatment - baseline)", "verdict", "paper", "paper's source")
-_WRAPPED_COLUMNS = ("arm", "question (treatment - baseline)", "paper", "paper's source")
+_ARMS = "treatment - baseline"
+_SOURCE = "paper's source"
+_STACKED = f"question\n{_ARMS}"
+_TEXT_COLUMNS = ("arm", "question", _ARMS, _STACKED, "verdict", "paper", _SOURCE)
+_WRAPPED_COLUMNS = ("arm", _STACKED, "paper")
 _COLOURS: dict[Outcome, str] = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 
 
@@ -73,10 +77,10 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame([_comparison_row(verdict) for verdict in verdicts])
 
 
-def caption(claim: Claim, records: Iterable[Record]) -> str:
-    """What a reader must know to trust the tables, from the records alone.
+def caption(claim: Claim, preset: str, records: Iterable[Record]) -> str:
+    """What a reader must know to trust the tables.
 
-    Data, preset, seeds, commit and device are listed in full where the records differ in them.
+    Data, seeds, commit and device are listed in full where the records differ in them.
     """
     records = list(records)
     if not records:
@@ -86,7 +90,7 @@ def caption(claim: Claim, records: Iterable[Record]) -> str:
     return " ".join(
         [
             f"Data: {_listed(_data(record) for record in records)}.",
-            *_preset_sentence(records),
+            f"Preset: {preset}.",
             f"Seeds: {_ranges({record.seed for record in records})}.",
             f"The {name}{unit} is the mean over seeds ± half the {level} t interval (left out for "
             f"a single run or runs that all agree); differences come with their {level} Welch "
@@ -107,41 +111,53 @@ def verdict_sentence(verdict: Verdict) -> str:
     return f"{treatment} against {baseline} (n = {runs}): {verdict.reason}."
 
 
+def verdict_markdown(verdict: Verdict) -> str:
+    """The verdict's sentence with its outcome in bold before it."""
+    return f"**{verdict.outcome.capitalize()}**: {verdict_sentence(verdict)}"
+
+
+def arms_markdown(ablation: Ablation, records: Iterable[Record]) -> str:
+    """The arms' table in Markdown, rounded for reading.
+
+    Raises:
+        ValueError: as `arms_table`.
+    """
+    return _markdown(_readable_arms(ablation, records))
+
+
 def report_markdown(
-    claim: Claim, arm_names: Sequence[str], records: Iterable[Record], verdicts: Sequence[Verdict]
+    ablation: Ablation, records: Iterable[Record], verdicts: Sequence[Verdict]
 ) -> str:
     """The whole result as a Markdown page: claim, verdict, both tables and their caption.
 
     Raises:
         ValueError: as `arms_table`.
     """
-    records = list(records)
+    claim, records = ablation.claim, list(records)
     parts = [
         f"# {claim.title}",
         f"Source of the claim: {claim.source}.",
-        f"**{verdicts[0].outcome.capitalize()}**: {verdict_sentence(verdicts[0])}",
-        _markdown(_readable_arms(arms_table(claim, arm_names, records), claim.metric)),
+        verdict_markdown(verdicts[0]),
+        arms_markdown(ablation, records),
         _markdown(_readable_comparisons(verdicts)),
-        caption(claim, records),
+        caption(claim, ablation.preset, records),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def report_latex(
-    claim: Claim, arm_names: Sequence[str], records: Iterable[Record], verdicts: Sequence[Verdict]
-) -> str:
+def report_latex(ablation: Ablation, records: Iterable[Record], verdicts: Sequence[Verdict]) -> str:
     """Both tables as LaTeX floats; the document needs the package booktabs.
 
     Raises:
         ValueError: as `arms_table`.
     """
-    records = list(records)
-    verdict = verdicts[0]
-    arms = _readable_arms(arms_table(claim, arm_names, records), claim.metric)
+    claim, records, verdict = ablation.claim, list(records), verdicts[0]
+    arms = _readable_arms(ablation, records)
     title = f"{claim.title}. {verdict.outcome.capitalize()}."
+    notes = caption(claim, ablation.preset, records)
     return (
         "% needs \\usepackage{booktabs}\n"
-        + _latex_float(arms, f"{title} {caption(claim, records)}", f"tab:{claim.id}-arms")
+        + _latex_float(arms, f"{title} {notes}", f"tab:{claim.id}-arms")
         + "\n"
         + _latex_float(
             _readable_comparisons(verdicts),
@@ -152,24 +168,25 @@ def report_latex(
 
 
 def print_report(
-    console: Console,
-    claim: Claim,
-    arm_names: Sequence[str],
-    records: Iterable[Record],
-    verdicts: Sequence[Verdict],
+    console: Console, ablation: Ablation, records: Iterable[Record], verdicts: Sequence[Verdict]
 ) -> None:
     """Prints claim, tables, caption and, last, the verdict; at home in 80 columns.
 
     Raises:
         ValueError: as `arms_table`.
     """
-    records = list(records)
-    verdict = verdicts[0]
+    claim, records, verdict = ablation.claim, list(records), verdicts[0]
     console.print(Text(claim.title, style="bold"))
     console.print(Text(f"Source of the claim: {claim.source}."))
-    console.print(_rich(_readable_arms(arms_table(claim, arm_names, records), claim.metric)))
-    console.print(_rich(_readable_comparisons(verdicts), row_lines=True))
-    console.print(Text(caption(claim, records), style="dim"))
+    console.print(_rich(_readable_arms(ablation, records)))
+    comparisons = _readable_comparisons(verdicts)
+    comparisons.insert(0, _STACKED, comparisons.pop("question") + "\n" + comparisons.pop(_ARMS))
+    slim = comparisons.drop(columns=_SOURCE, errors="ignore")
+    console.print(_rich(slim, row_lines=True))
+    for row in comparisons.to_dict("records"):
+        if row.get("paper"):
+            console.print(Text(f"{row['paper']}: {row[_SOURCE]}."))
+    console.print(Text(caption(claim, ablation.preset, records), style="dim"))
     outcome = Text(f"\n{verdict.outcome.upper()}", style=f"bold {_COLOURS[verdict.outcome]}")
     console.print(outcome + Text(f": {verdict_sentence(verdict)}"))
 
@@ -223,7 +240,9 @@ def _ends(interval: Interval | None) -> dict[str, float | None]:
     return {"low": interval.low, "high": interval.high, "level": interval.level}
 
 
-def _readable_arms(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _readable_arms(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame:
+    table = arms_table(ablation.claim, tuple(ablation.arms), records)
+    metric = ablation.claim.metric
     unit = " %" if metric_unit(metric) else ""
     columns = {
         "arm": list(table["arm"]),
@@ -244,9 +263,12 @@ def _readable_arms(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _readable_comparisons(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     unit = metric_unit(verdicts[0].metric)
     columns = {
-        "question (treatment - baseline)": [_question(verdict) for verdict in verdicts],
+        "question": [_question(verdict) for verdict in verdicts],
+        _ARMS: [" - ".join(verdict.comparison.arms) for verdict in verdicts],
         f"difference{',' if unit else ''}{unit} [{LEVEL:.0%}]": [
-            format_difference(verdict.difference, verdict.metric) if verdict.difference else ""
+            format_difference(verdict.difference, verdict.metric)
+            if verdict.difference
+            else "not run" * (0 in verdict.n)
             for verdict in verdicts
         ],
         "n": [", ".join(map(str, verdict.n)) for verdict in verdicts],
@@ -255,7 +277,7 @@ def _readable_comparisons(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     papers = [verdict.comparison.paper for verdict in verdicts]
     if any(papers):
         columns["paper"] = [paper.value if paper else "" for paper in papers]
-        columns["paper's source"] = [
+        columns[_SOURCE] = [
             "; ".join(filter(None, (paper.source, paper.note))) if paper else "" for paper in papers
         ]
     return pd.DataFrame(columns)
@@ -263,12 +285,10 @@ def _readable_comparisons(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
 def _question(verdict: Verdict) -> str:
     comparison, metric = verdict.comparison, verdict.metric
-    margin = ""
-    if comparison.margin is not None:
-        margin = f"; margin {format_metric(comparison.margin, metric)}{metric_unit(metric)}"
-    not_run = "; not run" if 0 in verdict.n else ""
-    arms = f"{comparison.treatment} - {comparison.baseline}"
-    return f"{comparison.question} ({arms}{margin}{not_run})"
+    if comparison.margin is None:
+        return comparison.question
+    margin = f"{format_metric(comparison.margin, metric)}{metric_unit(metric)}"
+    return f"{comparison.question} (margin {margin})"
 
 
 def _mean(row: pd.Series, metric: str) -> str:
@@ -316,8 +336,7 @@ def _rich(table: pd.DataFrame, row_lines: bool = False) -> Table:
 
 def _latex_float(table: pd.DataFrame, text: str, label: str) -> str:
     safe = table.map(_latex).rename(columns=_latex)
-    wide = {"question (treatment - baseline)": r"p{0.35\linewidth}"}
-    wide["paper's source"] = r"p{0.2\linewidth}"
+    wide = {"question": r"p{0.2\linewidth}", _SOURCE: r"p{0.2\linewidth}"}
     align = [wide.get(name, "l" if name in _TEXT_COLUMNS else "r") for name in table.columns]
     style = safe.style.hide(axis="index")
     return style.to_latex(
@@ -357,11 +376,6 @@ def _equivalence_clause(claim: Claim) -> str:
     if all(comparison.expect != "equivalent" for comparison in claim.comparisons):
         return ""
     return f", equivalence is two one-sided Welch tests at p < {SIGNIFICANCE}"
-
-
-def _preset_sentence(records: Sequence[Record]) -> list[str]:
-    presets = [str(r.config["preset"]) for r in records if "preset" in r.config]
-    return [f"Preset: {_listed(presets)}."] if presets else []
 
 
 def _commit(record: Record) -> str:

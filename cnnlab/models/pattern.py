@@ -94,10 +94,8 @@ def pattern(
     """
     specs = _expand(_parse(text), _Reader(text, classes, pool))
     layers = []
-    counts: dict[str, int] = {}
     for spec, following in zip(specs, [*specs, None][1:], strict=True):
-        counts[spec.kind] = counts.get(spec.kind, 0) + 1
-        options = dict(spec.options, name=f"{spec.kind.lower()}{counts[spec.kind]}")
+        options = dict(spec.options)
         if spec.weighted:
             before_norm = following is not None and following.kind == "BN"
             options |= {"use_bias": not before_norm, "dtype": dtype}

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
+import numpy as np
 from jax import Array
 
 from cnnlab.training.checkpoint import Checkpoints
@@ -15,7 +17,7 @@ from cnnlab.training.state import State
 
 
 class NotFinite(ArithmeticError):
-    """The loss became infinite or no number; the message names the step."""
+    """The loss or a parameter became infinite or no number; the message names the step."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Loop:
         """From `state` to the last step; `state` is donated.
 
         Raises:
-            NotFinite: the loss is no number; nothing is saved from then on.
+            NotFinite: the loss or a parameter is no number; nothing is saved from then on.
             SaveFailed: a checkpoint could not be written.
             Interrupted: a signal asked to stop; saved.
         """
@@ -79,6 +81,10 @@ class Loop:
 
     def _save(self, state: State) -> None:
         check_finite(state)
+        # The loss is that of the parameters before the step: what the step made of them is seen
+        # only by the next one's.
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state)):
+            raise NotFinite(f"the parameters are not finite at step {int(state.step)}")
         self.checkpoints.save(state)
 
 

@@ -82,9 +82,6 @@ def _compile(recipe: FrozenConfigDict, dataset: Dataset) -> Programs:
     def create(key: Array) -> State:
         return create_state(model, adapt, key, dataset.image_shape, averaged=ema > 0)
 
-    def order(key: Array, epoch: int) -> Array:
-        return epoch_order(key, epoch, examples=examples, batch_size=recipe.train.batch_size)
-
     update = make_update(
         model, adapt, label_smoothing=recipe.optimizer.label_smoothing, ema_decay=ema
     )
@@ -92,9 +89,17 @@ def _compile(recipe: FrozenConfigDict, dataset: Dataset) -> Programs:
         update, mean=training.mean, std=training.std, augment=dict(recipe.augment)
     )
     eval_step = make_eval_step(model, mean=training.mean, std=training.std)
-    key = jax.random.key(0)
-    state, indices = jax.eval_shape(create, key), jax.eval_shape(order, key, 0)
-    lowered = jax.jit(train_step, donate_argnums=0).lower(state, *training[:2], indices, key)
-    return Programs(
-        durations, jax.jit(create), jax.jit(order), lowered.compile(), jax.jit(eval_step)
-    )
+    key, order = jax.random.key(0), _compile_order(examples, recipe.train.batch_size)
+    arguments = (jax.eval_shape(create, key), *training[:2], order(key, 0), key)
+    lowered = jax.jit(train_step, donate_argnums=0).lower(*arguments)
+    return Programs(durations, jax.jit(create), order, lowered.compile(), jax.jit(eval_step))
+
+
+@functools.lru_cache(maxsize=32)
+def _compile_order(examples: int, batch_size: int) -> Callable[[Array, int], Array]:
+    """`epoch_order`, compiled now: the first epoch's images/s would count the compilation."""
+
+    def order(key: Array, epoch: int) -> Array:
+        return epoch_order(key, epoch, examples=examples, batch_size=batch_size)
+
+    return jax.jit(order).lower(jax.random.key(0), 0).compile()

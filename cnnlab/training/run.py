@@ -47,7 +47,7 @@ def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Rec
         RecipeError, PatternError, DoesNotFit: the recipe is wrong; nothing was loaded.
         DataMissing: the data set is not there; says where it was looked for and what prepares it.
         UnusableFolder: the folder cannot be written or holds another run.
-        NotFinite: the loss is no number; the last good checkpoint stays.
+        NotFinite: the loss or a parameter is no number; the last good checkpoint stays.
         SaveFailed: a checkpoint could not be written.
         Interrupted: SIGTERM or SIGINT; saved.
     """

@@ -30,7 +30,7 @@ def make_record(arm: str, seed: int, error: float, **changes: Any) -> Record:
         "network": NETWORKS.get(arm, NETWORKS["three_3x3"]),
         "dataset": {"title": "CIFAR-10 (JPEG q75 copy)", "fingerprint": "0a1b2c3d"},
         "environment": {"commit": "6f1c2a9b8d7e", "dirty": False, "device": "cpu", "jax": "0.10.2"},
-        "config": {"preset": "cpu"},
+        "config": {},
         "steps": 100,
         "parameters": "9f8e7d",
     }

@@ -1,12 +1,14 @@
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from ml_collections import ConfigDict
 from rich.console import Console
 
+from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.tables import (
     arms_table,
@@ -36,14 +38,13 @@ Source of the claim: N0.
 | linear    |          27.50 |   1 |    50,890 |  8.9 M |         1,367.2 KiB |             64 px |
 | narrow    |        not run |   0 |           |        |                     |                   |
 
-| question (treatment - baseline)                       |   difference, points [95%] |    n \
-| verdict   | paper    | paper's source                            |
-|:------------------------------------------------------|---------------------------:|-----:\
-|:----------|:---------|:------------------------------------------|
-| Does the stack win? (three_3x3 - one_7x7)             |       -3.00 [-5.01, -0.99] | 3, 5 \
+| question | treatment - baseline | difference, points [95%] | n \
+| verdict | paper | paper's source |
+|:---|:---|---:|---:|:---|:---|:---|
+| Does the stack win? | three_3x3 - one_7x7 | -3.00 [-5.01, -0.99] | 3, 5 \
 | supported | 7 points | Simonyan & Zisserman 2014; ImageNet top-1 |
-| Without ReLU? (linear - one_7x7; margin 0.50 points) |                            | 1, 5 \
-| undecided |          |                                           |
+| Without ReLU? (margin 0.50 points) | linear - one_7x7 | | 1, 5 \
+| undecided | | |
 
 Data: CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d. Preset: cpu. Seeds: 0-4. The test error in \
 percent is the mean over seeds ± half the 95% t interval (left out for a single run or runs that \
@@ -59,6 +60,10 @@ def squeezed(text: str) -> str:
     return re.sub(r"-{3,}", "---", re.sub(r" +", " ", text))
 
 
+def ablation_of(claim: Claim, arms: Sequence[str]) -> Ablation:
+    return Ablation("stacks", "cpu", claim, {arm: ConfigDict() for arm in arms}, seeds=5)
+
+
 def printed(width: int, *report: object) -> str:
     file = io.StringIO()
     print_report(Console(file=file, width=width), *report)  # type: ignore[arg-type]
@@ -66,7 +71,7 @@ def printed(width: int, *report: object) -> str:
 
 
 def test_markdown_page_word_for_word(claim: Claim, arms: list[str], records: list[Record]) -> None:
-    page = report_markdown(claim, arms, records, judge_claim(claim, records))
+    page = report_markdown(ablation_of(claim, arms), records, judge_claim(claim, records))
     assert squeezed(page) == squeezed(PAGE)
 
 
@@ -75,9 +80,8 @@ def test_order_of_records_changes_nothing(
 ) -> None:
     verdicts = judge_claim(claim, records)
     for report in (report_markdown, report_latex):
-        assert report(claim, arms, records[::-1], verdicts) == report(
-            claim, arms, iter(records), verdicts
-        )
+        forwards = report(ablation_of(claim, arms), iter(records), verdicts)
+        assert report(ablation_of(claim, arms), records[::-1], verdicts) == forwards
     backwards = arms_table(claim, arms, records[::-1]).to_csv()
     assert backwards == arms_table(claim, arms, records).to_csv()
 
@@ -114,17 +118,18 @@ def test_comparisons_csv_gives_the_numbers_back(claim: Claim, records: list[Reco
 
 def test_no_paper_no_column(claim: Claim, arms: list[str], records: list[Record]) -> None:
     bare = replace(claim, comparisons=(replace(claim.comparisons[0], paper=None),))
-    page = report_markdown(bare, arms, records, judge_claim(bare, records))
+    page = report_markdown(ablation_of(bare, arms), records, judge_claim(bare, records))
     assert "paper" not in page
     assert "equivalence" not in page
 
 
 def test_nothing_run_yet(claim: Claim, arms: list[str]) -> None:
-    page = report_markdown(claim, arms, [], judge_claim(claim, []))
-    assert len(re.findall(r"\| +not run \|", page)) == 4
-    assert "**Undecided**: three_3x3 against one_7x7 (n = 0 and 0): three_3x3 and one_7x7 not run."
+    page = report_markdown(ablation_of(claim, arms), [], judge_claim(claim, []))
+    assert len(re.findall(r"\| +not run \|", page)) == 6  # 4 arms, 2 comparisons
+    verdict = "three_3x3 against one_7x7 (n = 0 and 0): three_3x3 and one_7x7 not run."
+    assert f"**Undecided**: {verdict}" in page
     assert page.endswith("No runs yet.\n")
-    headings = printed(80, claim, arms, [], judge_claim(claim, []))
+    headings = printed(80, ablation_of(claim, arms), [], judge_claim(claim, []))
     assert re.search(r"weights +MACs +memory +field", headings), headings
 
 
@@ -134,17 +139,11 @@ def test_caption_says_where_records_differ(
     there = {"commit": None, "dirty": True, "device": "H100", "jax": "0.10.2"}
     digits = {"title": "digits", "fingerprint": "ff00"}
     other = records_of({"one_7x7": [1.0] * 8}, environment=there, dataset=digits)
-    text = caption(claim, [*records_of({"three_3x3": [2.0, 3.0]}), other[7], other[5]])
+    text = caption(claim, "cpu", [*records_of({"three_3x3": [2.0, 3.0]}), other[7], other[5]])
     assert "CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d; digits, fingerprint ff00." in text
     assert "Seeds: 0-1, 5, 7." in text
     assert "Commit: 6f1c2a9b8d; unknown + uncommitted changes." in text
     assert "Device: H100; cpu." in text
-
-
-def test_preset_is_left_out_where_the_config_has_none(
-    claim: Claim, records_of: Callable[..., list[Record]]
-) -> None:
-    assert "Preset" not in caption(claim, records_of({"linear": [1.0]}, config={}))
 
 
 def test_runs_of_two_networks_are_not_one_arm(
@@ -167,7 +166,9 @@ def test_large_and_small_numbers_share_a_unit(
         )
         for arm, (macs, values) in networks.items()
     ]
-    page = squeezed(report_markdown(claim, list(networks), records, judge_claim(claim, records)))
+    page = squeezed(
+        report_markdown(ablation_of(claim, list(networks)), records, judge_claim(claim, records))
+    )
     assert "| small | 1.00 | 1 | 1 | 900 | 20 B | 3 px |" in page
     assert "| large | 1.00 | 1 | 1 | 41,000,000 | 10,000,000 B | 3 px |" in page
 
@@ -176,7 +177,9 @@ def test_another_metric_has_its_own_unit(
     claim: Claim, arms: list[str], records: list[Record]
 ) -> None:
     losses = replace(claim, metric="test_loss", comparisons=claim.comparisons[:1])
-    page = squeezed(report_markdown(losses, arms, records, judge_claim(losses, records)))
+    page = squeezed(
+        report_markdown(ablation_of(losses, arms), records, judge_claim(losses, records))
+    )
     assert "| arm | test loss | n |" in page
     assert "| one_7x7 | 0.2800 ± 0.0088 | 5 |" in page
     assert "| difference [95%] |" in page
@@ -189,7 +192,9 @@ def test_markdown_keeps_a_pipe_in_its_cell(
 ) -> None:
     asked = replace(claim.comparisons[0], question="better | worse?")
     page = report_markdown(
-        claim, arms, records, judge_claim(replace(claim, comparisons=(asked,)), records)
+        ablation_of(claim, arms),
+        records,
+        judge_claim(replace(claim, comparisons=(asked,)), records),
     )
     assert r"better \| worse?" in page
 
@@ -198,10 +203,10 @@ def test_latex_escapes_and_is_whole(records_of: Callable[..., list[Record]]) -> 
     question = r"50% & $5 #1 {a}_b ~ ^ \x <1|2> ±"
     claim = Claim("E_1", "A & B", "N0", (Comparison("a_1", "b", "better", question),))
     records = records_of({"a_1": [1.0, 2.0], "b": [1.0, 4.0]})
-    text = report_latex(claim, ["a_1", "b"], records, judge_claim(claim, records))
+    text = report_latex(ablation_of(claim, ["a_1", "b"]), records, judge_claim(claim, records))
     assert (
         r"50\% \& \$5 \#1 \{a\}\_b \textasciitilde{} \textasciicircum{} \textbackslash{}x "
-        r"$<$1$|$2$>$ $\pm$ (a\_1 $-$ b)" in text
+        r"$<$1$|$2$>$ $\pm$ & a\_1 $-$ b &" in text
     )
     assert "$-$1.00 [$-$" in text
     assert text.isascii()
@@ -221,14 +226,16 @@ def test_latex_escapes_and_is_whole(records_of: Callable[..., list[Record]]) -> 
 def test_terminal_report_fits_and_says_all(
     claim: Claim, arms: list[str], records: list[Record], width: int
 ) -> None:
-    text = printed(width, claim, arms, records, judge_claim(claim, records))
+    text = printed(width, ablation_of(claim, arms), records, judge_claim(claim, records))
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     for line in (
         r"one_7x7 +28\.00 ± 0\.88 +5 +118,090 +19\.3 M +468\.8 KiB +64 px",
         r"linear +27\.50 +1 ",
         r"narrow +not run +0 *$",
-        r"-3\.00 \[-5\.01, -0\.99\] +3, 5 +supported +7 points +Simonyan",
+        r"-3\.00 \[-5\.01, -0\.99\] +3, 5 +supported +7 points *$",
+        r"^ *three_3x3 - one_7x7 ",
+        r"^7 points: Simonyan & Zisserman 2014; ImageNet top-1\.$",
     ):
         assert re.search(line, text, re.M), text
     assert "SUPPORTED: three_3x3 against one_7x7 (n = 3 and 5)" in text
@@ -239,5 +246,5 @@ def test_terminal_takes_brackets_for_text(
     claim: Claim, arms: list[str], records: list[Record]
 ) -> None:
     bracketed = replace(claim, statement="[bold]CONV[/bold] -> [red]x")
-    text = printed(100, bracketed, arms, records, judge_claim(claim, records))
+    text = printed(100, ablation_of(bracketed, arms), records, judge_claim(claim, records))
     assert "E1: [bold]CONV[/bold] -> [red]x" in text

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import jaxtyping
+import numpy as np
 import pytest
 
 import cnnlab
@@ -165,12 +166,13 @@ class TestPatternsOfTheNotes:
 
     def test_input_to_fc_is_the_linear_classifier(self):
         model = pattern("INPUT -> FC", classes=10)
-        x = jax.random.normal(jax.random.key(0), (4, 6, 6, 3))
-        variables = model.init(jax.random.key(1), x)
-        w, b = (variables["params"]["fc1"][name] for name in ("kernel", "bias"))
-        assert w.shape == (108, 10)
-        expected = jnp.einsum("nd,dk->nk", x.reshape(4, 108), w) + b
-        assert jnp.allclose(model.apply(variables, x), expected, atol=1e-5)
+        rng = np.random.default_rng(0)
+        x, w, b = (rng.normal(size=size) for size in ((4, 6, 6, 3), (108, 10), 10))
+        made = jax.eval_shape(model.init, jax.random.key(0), x)
+        variables = jax.tree.unflatten(jax.tree.structure(made), [b, w])
+        assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, made)
+        scores = jax.jit(model.apply)(variables, np.float32(x))
+        np.testing.assert_allclose(scores, x.reshape(4, 108) @ w + b, rtol=1e-4, atol=1e-4)
 
 
 class TestDoesNotParse:

@@ -35,5 +35,5 @@ def test_unknown_names():
 
 
 def test_a_broken_pattern_is_no_unknown_name():
-    with pytest.raises(models.PatternError, match="column 10: .*nearest to 'CNV': CONV"):
+    with pytest.raises(models.PatternError, match=r"column 10: .*nearest to 'CNV': CONV"):
         models.create("INPUT -> CNV3-4")

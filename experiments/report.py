@@ -1,0 +1,29 @@
+"""Everything published, made anew from the records: results/ and the README's table.
+
+    python experiments/report.py
+
+Run it in the project's folder, after `experiments/ablate.py --publish` or a change of the tables.
+"""
+
+import sys
+from pathlib import Path
+
+from cnnlab.evidence import ForeignRecord
+from cnnlab.evidence.published import MarkerMissing, rewrite
+from cnnlab.launch import EXIT_USAGE
+
+
+def main() -> int:
+    """Rewrite the files and print which pages there are."""
+    try:
+        pages = rewrite(Path("results"), Path("configs"), Path("README.md"))
+    except (FileNotFoundError, ForeignRecord, MarkerMissing) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    for page in pages:
+        print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

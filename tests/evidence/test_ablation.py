@@ -1,0 +1,116 @@
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import Ablation, blank_config
+from cnnlab.training import RecipeError, default_recipe
+
+CLAIM = {
+    "id": "T1",
+    "statement": "Wide beats narrow.",
+    "source": "a test",
+    "comparisons": (
+        {
+            "treatment": "wide",
+            "baseline": "narrow",
+            "expect": "better",
+            "question": "Does width help?",
+        },
+    ),
+}
+
+
+def config_of(**arms: dict[str, Any]) -> ConfigDict:
+    config = blank_config("widths", "tiny", CLAIM)
+    config.data.name = "digits"
+    config.train.epochs = 2.0
+    config.seeds = 3
+    given: dict[str, Any] = {
+        "narrow": {"model": {"name": "INPUT -> FC"}},
+        "wide": {"model": {"name": "INPUT -> FC-9 -> FC"}, "optimizer": {"learning_rate": 0.3}},
+    }
+    config.arms = ConfigDict({**given, **arms})
+    return config.lock()
+
+
+def test_an_arm_is_the_base_recipe_with_its_own_changes() -> None:
+    ablation = Ablation.from_config(config_of())
+    expected = default_recipe()
+    expected.arm, expected.data.name, expected.train.epochs = "wide", "digits", 2.0
+    expected.model.name, expected.optimizer.learning_rate = "INPUT -> FC-9 -> FC", 0.3
+    assert ablation.arms["wide"].to_dict() == expected.to_dict()
+    expected.arm = "narrow"
+    expected.model.name, expected.optimizer.learning_rate = "INPUT -> FC", 0.1
+    assert ablation.arms["narrow"].to_dict() == expected.to_dict()
+    assert (ablation.name, ablation.preset, ablation.seeds) == ("widths", "tiny", 3)
+    assert ablation.claim.title == "T1: Wide beats narrow"
+
+
+def test_what_the_command_line_sets_holds_for_every_arm() -> None:
+    config = config_of()
+    config.train.epochs = 7.0
+    config.data.directory = "/elsewhere"
+    config.arms.wide.optimizer.learning_rate = 0.5
+    arms = Ablation.from_config(config).arms
+    assert [arm.train.epochs for arm in arms.values()] == [7.0, 7.0]
+    assert [arm.data.directory for arm in arms.values()] == ["/elsewhere"] * 2
+    assert (arms["narrow"].optimizer.learning_rate, arms["wide"].optimizer.learning_rate) == (
+        0.1,
+        0.5,
+    )
+
+
+def test_a_recipe_belongs_to_its_run_alone() -> None:
+    ablation = Ablation.from_config(config_of())
+    one, two = ablation.recipe("wide", 0), ablation.recipe("wide", 2)
+    one.train.epochs = 99.0
+    assert (one.seed, two.seed, two.train.epochs) == (0, 2, 2.0)
+    assert ablation.arms["wide"].train.epochs == 2.0
+    assert ablation.arms["wide"].is_locked
+
+
+def test_recipes_come_seed_by_seed() -> None:
+    runs = [(recipe.seed, recipe.arm) for recipe in Ablation.from_config(config_of()).recipes()]
+    assert runs == [(seed, arm) for seed in range(3) for arm in ("narrow", "wide")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimiser": {"learning_rate": 1.0}}, r"'third'.*optimiser(.|\n)*optimizer"),
+        ({"train": {"epoch": 3.0}}, r"'third'.*epoch(.|\n)*epochs"),
+        ({"train": {"epochs": "three"}}, r"'third'.*(epochs|three|str)"),
+    ],
+)
+def test_a_mistake_in_an_arm_names_arm_and_key(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Ablation.from_config(config_of(third=change))
+
+
+def test_a_claim_speaks_of_arms_there_are() -> None:
+    config = config_of()
+    del config.unlock().arms.wide
+    config.arms.wide_one = ConfigDict()
+    with pytest.raises(ValueError, match=r"unknown arm.*'wide'.*narrow, wide_one.*'wide_one'\?"):
+        Ablation.from_config(config)
+
+
+def test_an_unknown_arm_is_told_with_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"unknown arm: 'wild'.*narrow, wide; did you mean 'wide"):
+        Ablation.from_config(config_of()).recipe("wild", 0)
+
+
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_there_is_a_seed(seeds: int) -> None:
+    config = config_of()
+    config.seeds = seeds
+    with pytest.raises(RecipeError, match=f"seeds = {seeds} must be at least 1"):
+        Ablation.from_config(config)
+
+
+def test_a_config_sets_no_single_arm_or_seed() -> None:
+    config = blank_config("widths", "tiny", CLAIM)
+    assert not {"arm", "seed"} & set(config)
+    assert set(default_recipe()) - {"arm", "seed"} <= set(config)
+    assert (config.name, config.preset, config.seeds) == ("widths", "tiny", 5)

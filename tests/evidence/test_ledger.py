@@ -1,0 +1,288 @@
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import Ledger
+from cnnlab.training import NotFinite, Record, UnusableFolder, default_recipe
+
+# Another process at work on the same ledger. Its runs are as those of `Runs`, each told in a file.
+OTHER_PROCESS = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from cnnlab.evidence import Ledger, ledger
+from cnnlab.training import Record, default_recipe
+
+root, log = Path(sys.argv[1]), Path(sys.argv[2])
+ledger.data.open_dataset = lambda *_, **__: SimpleNamespace(fingerprint="ab")
+
+def execute(recipe, folder):
+    with log.open("a") as file:
+        file.write(f"other {recipe.arm} {recipe.seed}\\n")
+    time.sleep(0.05)
+    record = Record(recipe.arm, recipe.seed, {}, {}, {}, {}, 1, {}, "other")
+    record.write(folder / "record.json")
+    return record
+
+def recipe(arm, seed):
+    made = default_recipe()
+    made.arm, made.seed = arm, seed
+    return made
+
+log.with_suffix(".ready").touch()
+while not log.exists():
+    time.sleep(0.002)
+Ledger(root).complete([recipe(arm, seed) for seed in range(6) for arm in ("a", "b")], execute)
+"""
+
+# A process that takes a run's lock, says so, and never lets go of its own accord.
+HOLDER = """
+import sys, time
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def recipe_of(arm: str, seed: int) -> ConfigDict:
+    recipe = default_recipe()
+    recipe.arm, recipe.seed = arm, seed
+    return recipe
+
+
+class Runs:
+    """Stands for training: notes which runs it was asked for and leaves a record each."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, int]] = []
+        self.before: Callable[[ConfigDict], None] = lambda recipe: None
+
+    def __call__(self, recipe: ConfigDict, folder: Path) -> Record:
+        self.done.append((recipe.arm, recipe.seed))
+        self.before(recipe)
+        record = Record(recipe.arm, recipe.seed, {}, {}, {}, {}, 1, {}, "here")
+        record.write(folder / "record.json")
+        return record
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "runs")
+
+
+@pytest.fixture
+def recipes() -> list[ConfigDict]:
+    return [recipe_of(arm, seed) for seed in range(2) for arm in ("a", "b")]
+
+
+@pytest.fixture(autouse=True)
+def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What every name of a data set opens."""
+    opened = SimpleNamespace(fingerprint="ab")
+    monkeypatch.setattr("cnnlab.data.open_dataset", lambda *_, **__: opened)
+    return opened
+
+
+def test_finished_runs_are_not_done_again(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    assert ledger.records(recipes) == []
+    assert ledger.complete(recipes[:3], runs) == []
+    assert runs.done == [("a", 0), ("b", 0), ("a", 1)]
+    assert [(r.arm, r.seed) for r in ledger.records(recipes)] == runs.done
+    assert ledger.complete(recipes, runs) == []
+    assert runs.done[3:] == [("b", 1)]
+    assert ledger.complete(recipes, runs) == []
+    assert len(runs.done) == 4
+
+
+def test_a_run_without_its_record_is_taken_up(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    ledger.folder(recipes[0]).mkdir(parents=True)
+    (ledger.folder(recipes[0]) / "config.json").write_text("{}")
+    ledger.complete(recipes[:1], runs)
+    assert runs.done == [("a", 0)]
+
+
+def test_a_folder_is_named_by_all_that_makes_the_run(
+    ledger: Ledger, dataset: SimpleNamespace
+) -> None:
+    def changed(**changes: object) -> Path:
+        recipe = recipe_of("a", 3)
+        recipe.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+        return ledger.folder(recipe)
+
+    plain = changed()
+    assert plain.parent == ledger.root / "a"
+    assert plain.name.startswith("seed3-")
+    assert changed(data__directory="/elsewhere") == plain
+    others = [
+        changed(optimizer__learning_rate=0.2),
+        changed(model__name="resnet20"),
+        changed(data__name="mnist"),
+        changed(arm="b"),
+        changed(seed=4),
+    ]
+    dataset.fingerprint = "cd"
+    others.append(changed())
+    assert len({plain, *others}) == len(others) + 1
+
+
+def test_the_data_set_is_looked_for_where_the_recipe_says(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def opened(name: str, *, directory: str | None) -> SimpleNamespace:
+        asked.append((name, directory))
+        return SimpleNamespace(fingerprint="ab")
+
+    monkeypatch.setattr("cnnlab.data.open_dataset", opened)
+    recipe = recipe_of("a", 0)
+    ledger.folder(recipe)
+    recipe.data.name, recipe.data.directory = "mnist", "/there"
+    ledger.folder(recipe)
+    assert asked == [("digits", None), ("mnist", "/there")]
+
+
+def test_a_loss_that_is_no_number_stops_its_run_alone(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    def diverge(recipe: ConfigDict) -> None:
+        if (recipe.arm, recipe.seed) == ("b", 0):
+            raise NotFinite("b seed 0: the loss is nan at step 7")
+
+    runs.before = diverge
+    assert ledger.complete(recipes, runs) == ["b seed 0: the loss is nan at step 7"]
+    assert len(runs.done) == 4
+    assert [(r.arm, r.seed) for r in ledger.records(recipes)] == [("a", 0), ("a", 1), ("b", 1)]
+    runs.before = lambda recipe: None
+    assert ledger.complete(recipes, runs) == []
+    assert runs.done[4:] == [("b", 0)]
+
+
+def test_any_other_error_goes_up_and_frees_the_lock(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    def fail(recipe: ConfigDict) -> None:
+        raise OSError("the disk is full")
+
+    runs.before = fail
+    with pytest.raises(OSError, match="the disk is full") as caught:
+        ledger.complete(recipes, runs)
+    assert not isinstance(caught.value, UnusableFolder)
+    assert runs.done == [("a", 0)]
+    runs.before = lambda recipe: None
+    ledger.complete(recipes, runs)
+    assert len(ledger.records(recipes)) == 4
+
+
+def test_where_nothing_can_be_written_it_says_so(
+    tmp_path: Path, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnusableFolder, match=r"cannot write to .*file/a/seed0-"):
+        Ledger(tmp_path / "file").complete(recipes, runs)
+    unlockable = Ledger(tmp_path / "runs")
+    (unlockable.folder(recipes[0]) / ".lock").mkdir(parents=True)
+    with pytest.raises(UnusableFolder, match=r"cannot write to .*runs/a/seed0-"):
+        unlockable.complete(recipes, runs)
+    assert runs.done == []
+
+
+def test_two_processes_share_the_runs(ledger: Ledger, runs: Runs, tmp_path: Path) -> None:
+    log = tmp_path / "done"
+    recipes = [recipe_of(arm, seed) for seed in range(6) for arm in ("a", "b")]
+    runs.before = lambda recipe: time.sleep(0.05)
+    command = [sys.executable, "-c", OTHER_PROCESS, str(ledger.root), str(log)]
+    with subprocess.Popen(command) as other:
+        while not log.with_suffix(".ready").exists():
+            assert other.poll() is None
+            time.sleep(0.01)
+        log.touch()
+        ledger.complete(recipes, runs)
+        finished_here = ledger.records(recipes)
+        assert other.wait(timeout=30) == 0
+    everything = sorted((arm, seed) for seed in range(6) for arm in ("a", "b"))
+    theirs = [line.split() for line in log.read_text().splitlines()]
+    assert sorted(runs.done + [(arm, int(seed)) for _, arm, seed in theirs]) == everything
+    assert theirs, "the other process did nothing: nothing was shared"
+    assert runs.done, "this process did nothing: nothing was shared"
+    assert sorted((r.arm, r.seed) for r in finished_here) == everything
+    makers = {(r.arm, r.seed): r.parameters for r in finished_here}
+    assert all((makers[run] == "here") == (run in runs.done) for run in everything)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has this run's lock."""
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-c", HOLDER, str(folder / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        try:
+            yield holder
+        finally:
+            holder.kill()
+
+
+def test_a_killed_process_leaves_its_run_to_the_others(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    with held(ledger.folder(recipes[1])) as holder:
+        worker = threading.Thread(target=ledger.complete, args=(recipes, runs), daemon=True)
+        worker.start()
+        while len(runs.done) < 3:
+            assert worker.is_alive()
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert runs.done == [("a", 0), ("a", 1), ("b", 1)], "the run held elsewhere comes last"
+        os.kill(holder.pid, signal.SIGKILL)
+        worker.join(timeout=10)
+    assert not worker.is_alive()
+    assert runs.done[3:] == [("b", 0)]
+    assert len(ledger.records(recipes)) == 4
+
+
+def test_a_run_that_another_process_finished_is_not_done_again(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    folder = ledger.folder(recipes[0])
+    with held(folder) as holder:
+        worker = threading.Thread(target=ledger.complete, args=(recipes[:1], runs), daemon=True)
+        worker.start()
+        time.sleep(0.2)
+        Record("a", 0, {}, {}, {}, {}, 1, {}, "other").write(folder / "record.json")
+        holder.kill()
+        worker.join(timeout=10)
+    assert not worker.is_alive()
+    assert runs.done == []
+    assert ledger.records(recipes[:1])[0].parameters == "other"
+
+
+def test_a_ledger_that_moves_keeps_its_runs(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, tmp_path: Path
+) -> None:
+    ledger.complete(recipes, runs)
+    shutil.move(ledger.root, tmp_path / "elsewhere")
+    assert Ledger(tmp_path / "elsewhere").complete(recipes, runs) == []
+    assert len(runs.done) == 4

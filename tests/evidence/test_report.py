@@ -1,0 +1,255 @@
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from cnnlab.evidence import (
+    Ablation,
+    ForeignRecord,
+    print_report,
+    read_records,
+    write_records,
+    write_report,
+)
+from cnnlab.evidence.published import (
+    BEGIN,
+    END,
+    MarkerMissing,
+    load_ablation,
+    replace_block,
+    rewrite,
+)
+from cnnlab.training import Record
+from cnnlab.training.recipe import identity
+
+PROJECT = Path(__file__).parents[2]
+CONFIG = """
+from cnnlab.evidence import blank_config
+
+CLAIM = dict(
+    id="T1",
+    statement="Wide beats narrow.",
+    source="a test",
+    comparisons=(
+        dict(treatment="wide", baseline="narrow", expect="better", question="Does width help?"),
+    ),
+)
+
+
+def get_config(preset):
+    config = blank_config("widths", preset, CLAIM)
+    config.arms = dict(narrow={}, wide=dict(optimizer=dict(learning_rate=0.2)))
+    config.train.epochs = dict(short=1.0, long=9.0)[preset]
+    return config.lock()
+"""
+README = f"# A title\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a config and a README, and nothing published yet."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "widths.py").write_text(CONFIG)
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+@pytest.fixture
+def ablation(project: Path) -> Ablation:
+    return load_ablation(project / "configs" / "widths.py", "short")
+
+
+@pytest.fixture
+def runs_of(records_of: Callable[..., list[Record]]) -> Callable[[Ablation], list[Record]]:
+    """Records of an ablation's recipes, three runs an arm."""
+
+    def make(ablation: Ablation) -> list[Record]:
+        records = records_of({"wide": [5.0, 6.0, 7.0], "narrow": [25.0, 27.0, 29.0]})
+        return [
+            replace(record, config=identity(ablation.recipe(record.arm, record.seed)))
+            for record in records
+        ]
+
+    return make
+
+
+@pytest.fixture
+def published(project: Path, runs_of: Callable[[Ablation], list[Record]]) -> Path:
+    """The same folder with the records of both presets."""
+    for preset in ("short", "long"):
+        ablation = load_ablation(project / "configs" / "widths.py", preset)
+        write_records(project / "results" / "widths" / f"{preset}.jsonl", runs_of(ablation))
+    return project
+
+
+def remake(project: Path) -> list[Path]:
+    return rewrite(project / "results", project / "configs", project / "README.md")
+
+
+def test_records_come_back_sorted(
+    ablation: Ablation, runs_of: Callable[[Ablation], list[Record]], tmp_path: Path
+) -> None:
+    records = runs_of(ablation)
+    path = tmp_path / "new" / "folder" / "short.jsonl"
+    write_records(path, records[::-1])
+    found = read_records(path, ablation)
+    assert [(r.arm, r.seed) for r in found] == [
+        (a, s) for a in ("narrow", "wide") for s in (0, 1, 2)
+    ]
+    assert found == [*records[3:], *records[:3]]
+    first = path.read_bytes()
+    write_records(path, records)
+    assert path.read_bytes() == first
+    assert [file.name for file in path.parent.iterdir()] == ["short.jsonl"]
+
+
+def test_records_of_another_recipe_are_refused(
+    ablation: Ablation, runs_of: Callable[[Ablation], list[Record]], tmp_path: Path
+) -> None:
+    path = tmp_path / "short.jsonl"
+    write_records(path, runs_of(ablation))
+    changed = load_ablation(tmp_path / "configs" / "widths.py", "long")
+    with pytest.raises(ForeignRecord, match=r"short\.jsonl: arm 'narrow' seed 0 .* the config's"):
+        read_records(path, changed)
+    ablation.arms["narrow"].data.directory = "/elsewhere"
+    assert len(read_records(path, ablation)) == 6
+    write_records(path, [replace(runs_of(ablation)[0], arm="gone")])
+    with pytest.raises(ForeignRecord, match=r"arm 'gone' seed 0"):
+        read_records(path, ablation)
+
+
+def test_a_report_is_a_page_tables_and_a_figure(
+    ablation: Ablation, runs_of: Callable[[Ablation], list[Record]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    page = write_report(folder, ablation, runs_of(ablation))
+    assert page == folder / "short.md"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "short-comparisons.csv",
+        "short.csv",
+        "short.md",
+        "short.png",
+        "short.tex",
+    ]
+    text = page.read_text()
+    assert "**Supported**: wide against narrow (n = 3 and 3)" in text
+    assert "Preset: short." in text
+    assert text.endswith("](short.png)\n")
+    arms = pd.read_csv(folder / "short.csv")
+    assert list(arms["mean"]) == [27.0, 6.0]
+    comparisons = pd.read_csv(folder / "short-comparisons.csv")
+    assert list(comparisons["difference"]) == [-21.0]
+    assert r"\toprule" in (folder / "short.tex").read_text()
+    assert (folder / "short.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "outcome"),
+    [
+        ([5.0, 6.0, 7.0], [25.0, 27.0, 29.0], "SUPPORTED"),
+        ([25.0, 27.0, 29.0], [5.0, 6.0, 7.0], "REFUTED"),
+        ([5.0, 6.0, 7.0], [4.0, 6.0, 8.0], "UNDECIDED"),
+        ([5.0, 6.0, 7.0], [], "UNDECIDED"),
+    ],
+)
+def test_printed_verdict_follows_the_records(
+    ablation: Ablation,
+    records_of: Callable[..., list[Record]],
+    wide: list[float],
+    narrow: list[float],
+    outcome: str,
+) -> None:
+    said = io.StringIO()
+    records = records_of({"wide": wide, "narrow": narrow})
+    print_report(Console(file=said, width=100), ablation, records)
+    assert f"{outcome}: wide against narrow (n = 3 and {len(narrow)})" in said.getvalue()
+    assert "Preset: short." in said.getvalue()
+
+
+def test_published_results_are_remade_from_the_records_alone(published: Path) -> None:
+    pages = remake(published)
+    folder = published / "results" / "widths"
+    assert pages == [folder / "long.md", folder / "short.md"]
+    first = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+    for path in folder.iterdir():
+        if path.suffix != ".jsonl":
+            path.unlink()
+    assert remake(published) == pages
+    assert {path: path.read_bytes() for path in first} == first
+
+
+def test_readme_shows_each_preset(published: Path) -> None:
+    remake(published)
+    readme = (published / "README.md").read_text()
+    assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\n### T1: Wide beats narrow (preset")
+    assert readme.endswith(f".\n{END}\n\nAfter.\n")
+    assert "old" not in readme
+    for preset in ("short", "long"):
+        assert readme.count(f"### T1: Wide beats narrow (preset `{preset}`)") == 1
+        for suffix in (".md", ".png"):
+            link = f"results/widths/{preset}{suffix}"
+            assert f"]({link})" in readme
+            assert (published / link).is_file()
+    assert readme.count("**Supported**: wide against narrow (n = 3 and 3)") == 2
+    assert readme.count("Data: CIFAR-10 (JPEG q75 copy).") == 2
+    assert readme.count("| wide ") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [("no markers", "begin"), (f"a {BEGIN} b", "end"), (f"{END} {BEGIN}", "end"), (END, "begin")],
+)
+def test_a_missing_marker_is_told_before_anything_is_written(
+    published: Path, text: str, missing: str
+) -> None:
+    (published / "README.md").write_text(text)
+    with pytest.raises(MarkerMissing, match=f"'<!-- results:{missing} -->'"):
+        remake(published)
+    assert (published / "README.md").read_text() == text
+    assert {path.suffix for path in (published / "results" / "widths").iterdir()} == {".jsonl"}
+
+
+def test_a_block_is_replaced_wherever_it_stands() -> None:
+    once = replace_block(f"a\n{BEGIN}{END}", "x\ny")
+    assert once == f"a\n{BEGIN}\nx\ny\n{END}"
+    assert replace_block(once, "x\ny") == once
+    assert replace_block(once + "\nb", "z") == f"a\n{BEGIN}\nz\n{END}\nb"
+
+
+def test_records_without_their_config_are_told(published: Path) -> None:
+    (published / "configs" / "widths.py").unlink()
+    with pytest.raises(FileNotFoundError, match=r"configs/widths\.py"):
+        remake(published)
+
+
+def test_a_changed_config_disowns_its_published_records(published: Path) -> None:
+    path = published / "configs" / "widths.py"
+    path.write_text(CONFIG.replace("learning_rate=0.2", "learning_rate=0.3"))
+    with pytest.raises(ForeignRecord, match=r"long\.jsonl: arm 'wide' seed 0"):
+        remake(published)
+
+
+@pytest.mark.skipif(not (PROJECT / "results").is_dir(), reason="nothing published yet")
+def test_what_is_committed_is_what_the_records_give(tmp_path: Path) -> None:
+    shutil.copyfile(PROJECT / "README.md", tmp_path / "README.md")
+    for path in (PROJECT / "results").glob("*/*.jsonl"):
+        (tmp_path / "results" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, tmp_path / "results" / path.parent.name / path.name)
+    rewrite(tmp_path / "results", PROJECT / "configs", tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text() == (PROJECT / "README.md").read_text()
+    made = sorted(path.relative_to(tmp_path) for path in (tmp_path / "results").rglob("*.*"))
+    assert made == sorted(
+        Path("results", path.relative_to(PROJECT / "results"))
+        for path in (PROJECT / "results").rglob("*.*")
+    )
+    for path in made:
+        if path.suffix in (".md", ".tex"):
+            assert (tmp_path / path).read_text() == (PROJECT / path).read_text(), path
+        if path.suffix == ".csv":  # at full precision, where the last digit is the machine's
+            ours, theirs = pd.read_csv(tmp_path / path), pd.read_csv(PROJECT / path)
+            pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)

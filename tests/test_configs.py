@@ -1,0 +1,170 @@
+"""Every config and each of its presets: arms that build, claims that hold together."""
+
+import importlib.util
+import inspect
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from cnnlab import data, training
+from cnnlab.analysis import summarize
+from cnnlab.evidence import Ablation
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def presets(module):
+    """The presets that the config itself names when asked for one there is not."""
+    with pytest.raises(ValueError, match="'nonesuch'; choices: ") as caught:
+        module.get_config("nonesuch")
+    return str(caught.value).split("choices: ")[1].split("; ")[0].split(", ")
+
+
+MODULES = {path.stem: load(path) for path in sorted(CONFIGS.glob("*.py"))}
+CASES = [(name, preset) for name, module in MODULES.items() for preset in presets(module)]
+E1 = [preset for name, preset in CASES if name == "stacked_convs"]
+
+
+def ablation(name, preset):
+    return Ablation.from_config(MODULES[name].get_config(preset))
+
+
+def summaries(name, preset, shape=(32, 32, 3), classes=10):
+    arms = ablation(name, preset).arms
+    build = training.programs.build_model
+    return {arm: summarize(build(recipe, classes), shape) for arm, recipe in arms.items()}
+
+
+class TestEveryConfig:
+    def test_there_are_some(self):
+        assert {("stacked_convs", preset) for preset in ("digits", "cpu", "paper")} <= set(CASES)
+
+    @pytest.mark.parametrize(("name", "preset"), CASES)
+    def test_says_what_it_is(self, name, preset):
+        config = MODULES[name].get_config(preset)
+        assert (config.name, config.preset) == (name, preset)
+        assert config.is_locked
+        assert f"`{preset}`" in MODULES[name].__doc__
+
+    @pytest.mark.parametrize(("name", "preset"), CASES)
+    def test_recipes_can_be_run(self, name, preset):
+        found = ablation(name, preset)
+        recipes = found.recipes()
+        assert len(recipes) == found.seeds * len(found.arms)
+        assert len({(recipe.arm, recipe.seed) for recipe in recipes}) == len(recipes)
+        for recipe in found.arms.values():
+            training.recipe.check_recipe(recipe, data.names())
+            durations = training.recipe.plan(recipe, 1_000)
+            assert 0 < durations.warmup < durations.steps
+            assert 0 < durations.checkpoint_every <= durations.steps
+
+    @pytest.mark.parametrize(("name", "preset"), CASES)
+    def test_every_network_fits_an_image(self, name, preset):
+        for arm, summary in summaries(name, preset).items():
+            assert summary.rows[-1].shape == (10,), arm
+            assert summary.params > 0, arm
+
+    @pytest.mark.parametrize(("name", "preset"), CASES)
+    def test_claim_speaks_of_the_arms(self, name, preset):
+        found = ablation(name, preset)
+        compared = {arm for comparison in found.claim.comparisons for arm in comparison.arms}
+        assert compared == set(found.arms), "an arm that nothing compares is only cost"
+        assert re.fullmatch(r"E\d+", found.claim.id)
+
+    @pytest.mark.parametrize("name", MODULES)
+    def test_the_default_preset_is_one(self, name):
+        default = inspect.signature(MODULES[name].get_config).parameters["preset"].default
+        assert (name, default) in CASES
+
+
+class TestStackedConvs:
+    """E1, and that its controls change one thing each."""
+
+    @pytest.mark.parametrize("preset", E1)
+    def test_same_receptive_field_in_all_arms(self, preset):
+        found = summaries("stacked_convs", preset)
+        assert len({summary.receptive_field for summary in found.values()}) == 1
+
+    @pytest.mark.parametrize("preset", E1)
+    def test_fewer_weights_more_memory(self, preset):
+        found = summaries("stacked_convs", preset)
+        stack, single = found["three_3x3"], found["one_7x7"]
+        assert stack.params < single.params
+        assert stack.activations > single.activations
+
+    @pytest.mark.parametrize("preset", E1)
+    def test_linear_control_lacks_only_the_relus(self, preset):
+        found = summaries("stacked_convs", preset)
+        rows, linear_rows = (
+            [(row.notation, row.shape) for row in found[arm].rows]
+            for arm in ("three_3x3", "three_3x3_linear")
+        )
+        relus = [notation == "RELU" for notation, _ in rows]
+        assert [row for row, relu in zip(rows, relus, strict=True) if not relu] == [
+            row for row in linear_rows if row[0] != "RELU"
+        ]
+        stages = sum(notation == "POOL2" for notation, _ in rows)
+        assert sum(relus) == 3 * stages
+        assert sum(notation == "RELU" for notation, _ in linear_rows) == stages
+        pairs = [(a, b) for (a, _), (b, _) in itertools.pairwise(linear_rows)]
+        assert ("RELU", "POOL2") in pairs
+        assert ("BN", "CONV3-") not in pairs
+        assert found["three_3x3"].params == found["three_3x3_linear"].params
+
+    @pytest.mark.parametrize("preset", E1)
+    def test_narrow_control_has_the_weights_of_the_stack(self, preset):
+        """To 2%, on the channels that the preset's images have."""
+        channels = 1 if preset == "digits" else 3
+        found = summaries("stacked_convs", preset, (32, 32, channels))
+        assert found["one_7x7_narrow"].params == pytest.approx(found["three_3x3"].params, rel=0.02)
+
+    def test_stage_of_equal_channels_is_27_to_49(self):
+        """N0's count, in the second stage of the `digits` nets: 16 channels in and out."""
+        found = summaries("stacked_convs", "digits")
+        weights = lambda arm, layer: sum(  # noqa: E731
+            row.weights for row in found[arm].rows if row.notation == layer
+        )
+        first = 3 * 16
+        assert weights("three_3x3", "CONV3-16") - 9 * first == (2 * 9 + 27) * 16**2
+        assert weights("one_7x7", "CONV7-16") - 49 * first == 49 * 16**2
+
+
+class TestOverrides:
+    def test_recipe_keys(self):
+        config = MODULES["stacked_convs"].get_config("digits")
+        config.train.epochs = 3.0
+        config.optimizer.name = "adamw"
+        config.seeds = 2
+        found = Ablation.from_config(config)
+        assert {recipe.train.epochs for recipe in found.arms.values()} == {3.0}
+        assert {recipe.optimizer.name for recipe in found.arms.values()} == {"adamw"}
+        assert len(found.recipes()) == 2 * 4
+
+    def test_misspelt_key(self):
+        config = MODULES["stacked_convs"].get_config("digits")
+        with pytest.raises(AttributeError, match="epochs"):
+            config.train.epoch = 3.0
+
+    def test_arms_override_the_rest(self):
+        config = MODULES["stacked_convs"].get_config("digits")
+        with config.unlocked():
+            config.arms.one_7x7.train = {"epochs": 1.0}
+        found = Ablation.from_config(config)
+        assert found.arms["one_7x7"].train.epochs == 1.0
+        assert found.arms["three_3x3"].train.epochs == config.train.epochs
+
+    def test_arm_with_a_misspelt_key(self):
+        config = MODULES["stacked_convs"].get_config("digits")
+        with config.unlocked():
+            config.arms.one_7x7.optimiser = {"name": "adamw"}
+        with pytest.raises(training.RecipeError, match=r"arm 'one_7x7': .*optimi[sz]er"):
+            Ablation.from_config(config)

@@ -1,0 +1,43 @@
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from cnnlab.data import Dataset, Images
+from cnnlab.training.evaluate import evaluate
+from cnnlab.training.programs import Programs
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 6, 7, 20])
+def test_every_image_counts_once(batch_size: int) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (7, 2, 2, 1), dtype=np.uint8)
+    split, traced = Images(images, np.arange(7, dtype=np.int32)), []
+
+    @jax.jit
+    def loss_is_first_pixel(variables: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+        traced.append(images.shape)
+        return images[:, 0, 0, 0] / 255 + variables, labels % 3 == 0
+
+    score = evaluate(loss_is_first_pixel, 2.0, split, batch_size)
+    assert score.error == pytest.approx(100 * 3 / 7)
+    assert score.loss == pytest.approx(2 + images[:, 0, 0, 0].mean() / 255, rel=1e-6)
+    assert traced == [(batch_size, 2, 2, 1)]
+
+
+def test_batches_give_what_the_whole_split_at_once_gives(
+    linear: Callable[[dict[str, object]], Programs], tiny: Dataset
+) -> None:
+    programs, split = linear({}), tiny.split("validation")
+    variables = programs.create(jax.random.key(0)).variables
+    score = evaluate(programs.eval_step, variables, split, batch_size=3)
+    pixels = tiny.split("train").images / 255
+    x = (split.images / 255 - pixels.mean()) / pixels.std()
+    layer = variables["params"]["layers_0"]
+    kernel, bias = (np.asarray(layer[name], np.float64) for name in ("kernel", "bias"))
+    logits = x.reshape(7, 16) @ kernel + bias
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert score.loss == pytest.approx(-log_p[np.arange(7), split.labels].mean(), rel=1e-5)
+    assert score.error == pytest.approx(100 * np.mean(logits.argmax(1) != split.labels))

@@ -1,0 +1,140 @@
+import json
+from collections.abc import Callable
+
+import pytest
+from ml_collections import ConfigDict
+
+from cnnlab.training.recipe import (
+    Plan,
+    RecipeError,
+    check_recipe,
+    default_recipe,
+    identity,
+    plan,
+    steps_of,
+)
+
+DATASETS = ("cifar10", "digits", "mnist")
+
+
+def test_a_misspelt_key_is_an_error_that_names_the_nearest(
+    make_recipe: Callable[..., ConfigDict],
+) -> None:
+    recipe = make_recipe()
+    with pytest.raises(AttributeError, match=r'Did you mean "epochs"'):
+        recipe.train.epoch = 3
+    with pytest.raises(KeyError, match="learning_rate"):
+        recipe.optimizer.update(learning_rat=0.1)
+    with pytest.raises(TypeError, match="steps"):
+        recipe.train.steps = "many"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "expected"),
+    [
+        (1.5, 0, 58),  # 58.5, to even
+        (0.1, 0, 4),  # 3.9
+        (0.0, 7, 7),
+        (1e-6, 0, 1),  # never nothing by rounding
+        (0.0, 0, 0),
+    ],
+)
+def test_durations_in_steps(
+    make_recipe: Callable[..., ConfigDict], epochs: float, steps: int, expected: int
+) -> None:
+    recipe = make_recipe({"train.evaluate_epochs": epochs, "train.evaluate_steps": steps})
+    assert steps_of(recipe, "train", "evaluate_", steps_per_epoch=39) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "prefix"),
+    [("train", ""), ("train", "evaluate_"), ("train", "checkpoint_"), ("schedule", "warmup_")],
+)
+def test_a_duration_in_two_units_names_both_with_their_values(
+    make_recipe: Callable[..., ConfigDict], section: str, prefix: str
+) -> None:
+    epochs, steps = f"{section}.{prefix}epochs", f"{section}.{prefix}steps"
+    recipe = make_recipe({"train.steps": 50} | {epochs: 1.5, steps: 40})
+    with pytest.raises(RecipeError, match=f"{epochs} = 1.5 and {steps} = 40"):
+        check_recipe(recipe, DATASETS)
+
+
+def test_a_plan_is_whole_steps(make_recipe: Callable[..., ConfigDict]) -> None:
+    recipe = make_recipe(
+        {
+            "train.epochs": 2.0,
+            "train.evaluate_epochs": 0.25,
+            "train.checkpoint_steps": 7,
+            "schedule.warmup_epochs": 0.5,
+        }
+    )
+    assert plan(recipe, 1257) == Plan(
+        steps_per_epoch=39, steps=78, evaluate_every=10, checkpoint_every=7, warmup=20
+    )
+
+
+def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
+    with pytest.raises(RecipeError, match=r"train\.batch_size = 32 .* 31 training images"):
+        plan(make_recipe({"train.steps": 9}), 31)
+    recipe = make_recipe({"train.steps": 9, "schedule.warmup_steps": 9})
+    with pytest.raises(RecipeError, match="9 steps of a run of 9"):
+        plan(recipe, 1257)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("data.name", "cifar", ["'cifar'", "cifar10, digits, mnist", "Did you mean 'cifar10'"]),
+        ("model.dtype", "bfloat", ["'bfloat'", "bfloat16, float32", "'bfloat16'?"]),
+        ("optimizer.name", "sdg", ["'sdg'", "adamw, sgd", "'sgd'?"]),
+        ("schedule.name", "cosin", ["'cosin'", "cosine, linear, step", "'cosine'?"]),
+        ("train.batch_size", 0, ["= 0", "at least 1"]),
+        ("train.eval_batch_size", -2, ["= -2", "at least 1"]),
+        ("train.log_steps", 0, ["= 0", "at least 1"]),
+        ("optimizer.momentum", 1.0, ["= 1", "in [0, 1)"]),
+        ("optimizer.label_smoothing", -0.1, ["= -0.1", "in [0, 1)"]),
+        ("optimizer.ema_decay", 1.5, ["= 1.5", "in [0, 1)"]),
+        ("optimizer.learning_rate", -0.1, ["= -0.1", "at least 0"]),
+        ("optimizer.weight_decay", -5e-4, ["= -0.0005", "at least 0"]),
+        ("augment.crop_padding", -1, ["= -1", "at least 0"]),
+        ("augment.cutout", -1, ["= -1", "at least 0"]),
+        ("train.checkpoint_steps", -5, ["negative", "train.checkpoint_steps = -5"]),
+        ("schedule.warmup_epochs", -0.5, ["negative", "schedule.warmup_epochs = -0.5"]),
+        ("train.steps", 0, ["no length", "train.epochs", "train.steps"]),
+    ],
+)
+def test_what_is_wrong_with_a_recipe(
+    make_recipe: Callable[..., ConfigDict], key: str, value: object, words: list[str]
+) -> None:
+    recipe = make_recipe({"train.steps": 9})
+    check_recipe(recipe, DATASETS)
+    recipe.update_from_flattened_dict({key: value})
+    with pytest.raises(RecipeError) as error:
+        check_recipe(recipe, DATASETS)
+    for word in [key, *words]:
+        assert word in str(error.value)
+
+
+def test_no_hint_where_nothing_is_near(make_recipe: Callable[..., ConfigDict]) -> None:
+    with pytest.raises(RecipeError) as error:
+        check_recipe(make_recipe({"data.name": "zzz"}), DATASETS)
+    assert "Did you mean" not in str(error.value)
+
+
+def test_identity_is_the_recipe_wherever_the_data_lie(
+    make_recipe: Callable[..., ConfigDict],
+) -> None:
+    here, there = make_recipe({"data.directory": "/here"}), make_recipe()
+    assert identity(here) == identity(there)
+    assert identity(here) == json.loads(json.dumps(identity(here)))
+    assert here.data.directory == "/here"
+    for key, value in {"seed": 1, "arm": "a", "optimizer.weight_decay": 0.0}.items():
+        assert identity(make_recipe({key: value})) != identity(there)
+
+
+def test_identity_holds_every_other_key() -> None:
+    recipe = default_recipe()
+    whole = recipe.to_dict()
+    del whole["data"]["directory"]
+    whole["schedule"]["milestones"] = list(whole["schedule"]["milestones"])
+    assert identity(recipe) == whole

@@ -1,0 +1,308 @@
+"""Whole runs on digits: what they leave behind, what they refuse, what an override changes."""
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cnnlab import data, training
+from cnnlab.data import DataMissing, Dataset, Images
+from cnnlab.geometry import DoesNotFit
+from cnnlab.models import PatternError
+from cnnlab.training import NotFinite, RecipeError, Record, UnusableFolder
+from cnnlab.training.checkpoint import Checkpoints
+from cnnlab.training.environment import environment
+from cnnlab.training.loop import Loop
+from cnnlab.training.programs import Programs, compile_programs, training_set
+from cnnlab.training.recipe import identity
+from cnnlab.training.state import State, digest
+
+run_module = sys.modules["cnnlab.training.run"]  # the package's `run` is the function
+
+QUIET = Console(file=io.StringIO())
+
+
+def journal(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_what_a_run_leaves_behind(finished: Any) -> None:
+    assert sorted(path.name for path in finished.folder.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "record.json",
+        "tensorboard",
+    ]
+    assert json.loads((finished.folder / "config.json").read_text()) == identity(finished.recipe)
+    facts = json.loads((finished.folder / "environment.json").read_text())
+    assert facts == environment() | {"dataset": data.open_dataset("digits").fingerprint}
+    assert any(path.stat().st_size > 1000 for path in (finished.folder / "tensorboard").iterdir())
+    assert "step 78/78" in finished.printed
+
+
+def test_the_record(finished: Any) -> None:
+    record = finished.record
+    assert record == Record.read(finished.folder / "record.json")
+    assert (record.arm, record.seed, record.steps) == ("", 0, 78)
+    assert record.config == identity(finished.recipe)
+    assert record.dataset["title"].startswith("digits (scikit-learn")
+    # AVGPOOL4 leaves 8x8; CONV3-4 without bias, BN, FC on 8x8x4.
+    assert record.network["weights"] == 9 * 4 + 2 * 4 + 256 * 10 + 10
+    assert record.environment["jax"] == jax.__version__
+    assert set(record.metrics) == {
+        f"{split}_{metric}"
+        for split in ("train", "validation", "test")
+        for metric in ("error", "loss")
+    }
+    test_errors = record.metrics["test_error"] * 360 / 100
+    assert test_errors == pytest.approx(round(test_errors))
+
+
+def test_training_learns(finished: Any) -> None:
+    metrics = finished.record.metrics
+    assert metrics["test_error"] < 15  # chance: 90
+    assert metrics["validation_error"] < 15
+    assert metrics["test_loss"] < 0.6
+    losses = [line["train_loss"] for line in journal(finished.folder) if "train_loss" in line]
+    assert losses[-1] < losses[0] / 3
+
+
+def test_the_journal_of_a_run(finished: Any) -> None:
+    lines = journal(finished.folder)
+    assert lines[0].keys() == {"step", "compile_seconds"}
+    trained = [line for line in lines if "train_loss" in line]
+    assert [line["step"] for line in trained] == list(range(1, 79))
+    assert trained[-1]["epoch"] == 2
+    assert trained[-1]["train_loss"] == finished.record.metrics["train_loss"]
+    assert [line["step"] for line in lines if "validation_error" in line] == [20, 40, 60]
+
+
+def test_a_finished_run_is_read_and_not_run_again(
+    finished: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (finished.folder / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr(Dataset, "split", lambda self, name: pytest.fail("reads data"))
+    monkeypatch.setattr(Loop, "run", lambda self, state: pytest.fail("trains"))
+    assert training.run(finished.recipe, finished.folder, QUIET) == finished.record
+    assert (finished.folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_same_seed_same_record_other_seed_other_parameters_and_nothing_compiled(
+    finished: Any,
+    two_epochs: Callable[[], ConfigDict],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    saved, save = [], Checkpoints.save
+
+    def note(self: Checkpoints, state: State) -> None:
+        saved.append(int(state.step))
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoints, "save", note)
+    other = two_epochs()
+    other.seed = 1
+    with jax.log_compiles():
+        assert training.run(two_epochs(), tmp_path / "0", QUIET) == finished.record
+        different = training.run(other, tmp_path / "1", QUIET)
+    assert different.parameters != finished.record.parameters
+    assert different.seed == 1
+    # Two epochs and their ends, evaluation and saving: all had been compiled by the first run.
+    assert [line for line in caplog.messages if "XLA compilation" in line] == []
+    assert saved == [25, 50, 75, 78] * 2
+    kept = sorted(path.name for path in (tmp_path / "1" / "checkpoints").iterdir())
+    assert kept == ["75", "78"]
+
+
+def test_the_test_split_is_read_when_all_training_is_over(
+    two_epochs: Callable[[], ConfigDict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, split = [], Dataset.split
+
+    def note(self: Dataset, name: str) -> Images:
+        read.append((name, (tmp_path / "run/checkpoints/78").exists()))
+        return split(self, name)
+
+    monkeypatch.setattr(Dataset, "split", note)
+    training_set.cache_clear()
+    run_module._held_out.cache_clear()
+    training.run(two_epochs(), tmp_path / "run", QUIET)
+    assert read == [("train", False), ("validation", False), ("test", True)]
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optimizer.weight_decay", 5e-4),  # what it is anyway
+        ("optimizer.weight_decay", 0.1),
+        ("optimizer.label_smoothing", 0.1),
+        ("optimizer.ema_decay", 0.9),
+        ("augment.flip", True),
+        pytest.param("augment.crop_padding", 1, marks=slow),
+        pytest.param("augment.cutout", 2, marks=slow),
+        pytest.param("optimizer.learning_rate", 0.2, marks=slow),
+        pytest.param("optimizer.momentum", 0.5, marks=slow),
+        pytest.param("optimizer.nesterov", False, marks=slow),
+        pytest.param("schedule.name", "linear", marks=slow),
+        pytest.param("schedule.warmup_steps", 2, marks=slow),
+        pytest.param("train.steps", 6, marks=slow),
+    ],
+)
+def test_every_override_changes_what_is_learnt(
+    linear: Callable[[dict[str, object]], Programs], tiny: Dataset, key: str, value: object
+) -> None:
+    def learnt(changes: dict[str, object]) -> str:
+        programs, training, seed = linear(changes), training_set(tiny), jax.random.key(0)
+        state, order = programs.create(seed), programs.order(seed, 0)
+        for _ in range(3):
+            state = programs.train_step(state, training.images, training.labels, order, seed)
+        return digest(state.variables)
+
+    assert (learnt({key: value}) == learnt({})) == (value == 5e-4)
+
+
+@pytest.mark.slow
+def test_a_loss_that_explodes_leaves_the_last_good_checkpoint(
+    make_recipe: Callable[..., ConfigDict], tmp_path: Path
+) -> None:
+    recipe = make_recipe(
+        {
+            "model.name": "INPUT -> AVGPOOL4 -> FC",
+            "train.steps": 60,
+            "train.checkpoint_steps": 1,
+            "schedule.warmup_steps": 50,
+            "optimizer.learning_rate": 1e9,
+            "augment.crop_padding": 0,
+        }
+    )
+    with pytest.raises(NotFinite) as error:
+        training.run(recipe, tmp_path, QUIET)
+    programs = compile_programs(recipe, data.open_dataset("digits"))
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    last = checkpoints.newest(programs.create(jax.random.key(0)))
+    checkpoints.close()
+    assert last is not None
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last))
+    assert f"the loss is not finite since step {int(last.step)}" in str(error.value)
+    assert f"the checkpoint at step {int(last.step)} in {tmp_path}" in str(error.value)
+    assert not (tmp_path / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "reason", "kept"),
+    [
+        (60, "the loss is not finite since step 60", 50),
+        # The step's own loss is still finite: it is the next one's that would not be.
+        (50, "the parameters are not finite at step 50", 25),
+        (78, "the parameters are not finite at step 78", 75),
+    ],
+)
+def test_parameters_spoilt_by_a_step_are_not_saved(
+    two_epochs: Callable[[], ConfigDict],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    reason: str,
+    kept: int,
+) -> None:
+    def compile_spoilt(recipe: ConfigDict, dataset: Dataset) -> Programs:
+        programs = compile_programs(recipe, dataset)
+
+        def train_step(*arguments: Any) -> State:
+            state = programs.train_step(*arguments)
+            if int(state.step) != step:
+                return state
+            return state.replace(params=jax.tree.map(lambda p: p * np.inf, state.params))
+
+        return programs._replace(train_step=train_step)
+
+    monkeypatch.setattr(run_module, "compile_programs", compile_spoilt)
+    with pytest.raises(NotFinite, match=f"{reason}; the checkpoint at step {kept} in"):
+        training.run(two_epochs(), tmp_path, QUIET)
+    assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == kept
+    assert not (tmp_path / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ({"optimizer.name": "sdg"}, RecipeError, "'sgd'"),
+        ({"data.name": "digit"}, RecipeError, "'digits'"),
+        ({"model.name": "resnet2"}, RecipeError, "'resnet20'"),
+        ({"model.name": "INPUT -> CONF3-4 -> FC"}, PatternError, "column 10"),
+        ({"model.name": "INPUT -> POOL5 -> FC"}, DoesNotFit, "POOL5"),
+        ({"model.options": {"depth": 3}}, RecipeError, "depth"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_written_or_loaded(
+    two_epochs: Callable[[], ConfigDict],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    kind: type[Exception],
+    words: str,
+) -> None:
+    monkeypatch.setattr(Dataset, "split", lambda self, name: pytest.fail("reads data"))
+    recipe = two_epochs().unlock()
+    for key, value in change.items():
+        recipe.update({key.split(".")[0]: {key.split(".")[1]: value}})
+    with pytest.raises(kind, match=words):
+        training.run(recipe, tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_are_said_before_anything_is_written(
+    two_epochs: Callable[[], ConfigDict], tmp_path: Path
+) -> None:
+    recipe = two_epochs()
+    recipe.data.update(name="cifar10", directory=str(tmp_path / "nowhere"))
+    with pytest.raises(DataMissing, match="nowhere") as error:
+        training.run(recipe, tmp_path / "run", QUIET)
+    assert "prepare_data.py" in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_recipe(
+    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    recipe = two_epochs()
+    recipe.optimizer.weight_decay = 0.25
+    with pytest.raises(UnusableFolder, match="another recipe"):
+        training.run(recipe, folder, QUIET)
+    assert Record.read(folder / "record.json") == finished.record
+    assert json.loads((folder / "config.json").read_text()) == identity(finished.recipe)
+
+
+def test_a_folder_that_cannot_be_written(
+    two_epochs: Callable[[], ConfigDict], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UnusableFolder, match=r"cannot write to .*file"):
+            training.run(two_epochs(), folder, QUIET)
+
+
+def test_a_disk_without_room(
+    two_epochs: Callable[[], ConfigDict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1234))
+    with pytest.raises(UnusableFolder, match=r"1,234 bytes free; the run needs 16,9\d\d,\d\d\d"):
+        training.run(two_epochs(), tmp_path, QUIET)
+    assert list(tmp_path.iterdir()) == []
