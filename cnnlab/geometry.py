@@ -6,11 +6,12 @@ Letters as in the notes: W size of the input, F filter size, S stride, P padding
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import SupportsIndex
+
+from cnnlab.names import unknown
 
 FITS = ("error", "crop", "pad")
 
@@ -53,7 +54,7 @@ def output_size(
     """
     axis = _checked_axis(size, kernel, stride, padding, dilation)
     if fit not in FITS:
-        raise ValueError(_unknown_fit(fit))
+        raise ValueError(unknown("fit", fit, FITS))
     if fit == "pad":
         return max(-(-axis.span // axis.stride), 0) + 1
     if axis.span < 0:
@@ -219,12 +220,6 @@ def _whole(name: str, value: SupportsIndex, *, at_least: int) -> int:
     if number is None or isinstance(value, bool) or number < at_least:
         raise ValueError(f"{name} must be a whole number, at least {at_least}; got {value!r}")
     return number
-
-
-def _unknown_fit(fit: object) -> str:
-    near = difflib.get_close_matches(str(fit), FITS, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"fit must be one of {', '.join(map(repr, FITS))}; got {fit!r}{hint}"
 
 
 def _leaves_remainder(axis: _Axis) -> str:

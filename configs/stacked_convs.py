@@ -27,7 +27,7 @@ replaced by one 5x5 is 7 points worse (Simonyan & Zisserman 2014, arXiv 1409.155
 from ml_collections import ConfigDict
 
 from cnnlab.evidence import blank_config
-from cnnlab.evidence.claim import unknown_name
+from cnnlab.names import unknown
 
 CLAIM = {
     "id": "E1",
@@ -66,7 +66,7 @@ def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
     presets = {"digits": digits, "cpu": cpu, "paper": paper}
     if preset not in presets:
-        raise ValueError(unknown_name("preset", preset, tuple(presets)))
+        raise ValueError(unknown("preset", preset, tuple(presets)))
     config = blank_config("stacked_convs", preset, CLAIM)
     presets[preset](config)
     return config.lock()

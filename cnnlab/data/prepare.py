@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlab.data import stored
-from cnnlab.data.splits import nearest
 from cnnlab.data.stored import DataMissing
+from cnnlab.names import unknown
 
 _log = logging.getLogger(__name__)
 _TIMEOUT = 30  # seconds without a byte before a download is given up
@@ -70,10 +70,7 @@ def prepare(
         DataMissing: If the download fails, if `source` lacks a file, or if a file cannot be read.
     """
     if name not in _PARSERS:
-        choices = ", ".join(preparable())
-        raise ValueError(
-            f"cannot prepare {name!r}; choose from {choices}{nearest(name, preparable())}"
-        )
+        raise ValueError(unknown("data set to prepare", name, preparable()))
     directory = stored.data_directory(directory)
     if stored.newest_version(directory / name):
         folder = stored.find(name, directory).folder

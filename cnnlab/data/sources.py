@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from cnnlab.data import cache, digits, stored
 from cnnlab.data.images import Images
-from cnnlab.data.splits import check_split, nearest, stored_indices
+from cnnlab.data.splits import check_split, stored_indices
+from cnnlab.names import unknown
 
 
 class _Official(NamedTuple):
@@ -91,9 +92,7 @@ def open_dataset(
     if name == "digits":
         return _digits()
     if name not in _OFFICIAL:
-        raise ValueError(
-            f"no data set {name!r}; choose from {', '.join(names())}{nearest(name, names())}"
-        )
+        raise ValueError(unknown("data set", name, names()))
     found = stored.find(name, stored.data_directory(directory))
     version, fingerprint = found.folder.name, stored.fingerprint(found)
     kept = _cache_directory(cache_dir) / f"{name}-{version}-{fingerprint}"

@@ -1,9 +1,9 @@
 """Which stored images make the train and validation splits, by a rule that never changes."""
 
-import difflib
-
 import numpy as np
 from numpy.typing import NDArray
+
+from cnnlab.names import unknown
 
 SPLITS = ("train", "validation", "test")
 _VALIDATION = 5_000
@@ -39,12 +39,4 @@ def stored_indices(split: str, train_size: int, test_size: int) -> NDArray[np.in
 def check_split(split: str) -> None:
     """Raise ValueError, naming the nearest split, unless `split` is one of `SPLITS`."""
     if split not in SPLITS:
-        raise ValueError(
-            f"no split {split!r}; choose from {', '.join(SPLITS)}{nearest(split, SPLITS)}"
-        )
-
-
-def nearest(name: str, choices: tuple[str, ...]) -> str:
-    """Return " (did you mean ...?)" for the choice nearest to a misspelt name, else ""."""
-    matches = difflib.get_close_matches(str(name), choices, n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+        raise ValueError(unknown("split", split, SPLITS))

@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence.claim import Claim, unknown_name
+from cnnlab.evidence.claim import Claim
+from cnnlab.names import unknown
 from cnnlab.training import RecipeError, default_recipe
 
 
@@ -57,7 +58,7 @@ class Ablation:
             RecipeError: no such arm; says the arms there are and the nearest.
         """
         if arm not in self.arms:
-            raise RecipeError(unknown_name("arm", arm, tuple(self.arms)))
+            raise RecipeError(unknown("arm", arm, tuple(self.arms)))
         recipe = self.arms[arm].copy_and_resolve_references()
         recipe.seed = seed
         return recipe

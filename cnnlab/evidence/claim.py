@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Self, get_args
+
+from cnnlab.names import unknown
 
 Expectation = Literal["better", "worse", "equivalent"]
 
@@ -63,7 +64,7 @@ class Comparison:
     def __post_init__(self) -> None:
         choices = get_args(Expectation)
         if self.expect not in choices:
-            raise ValueError(unknown_name("expect", self.expect, choices))
+            raise ValueError(unknown("expect", self.expect, choices))
         if self.treatment == self.baseline:
             raise ValueError(f"arm {self.treatment!r} is compared with itself: {self.question!r}")
         if self.expect != "equivalent":
@@ -175,14 +176,7 @@ class Claim:
         for comparison in self.comparisons:
             for arm in comparison.arms:
                 if arm not in choices:
-                    raise ValueError(unknown_name(f"arm in claim {self.id!r}", arm, choices))
-
-
-def unknown_name(what: str, name: object, choices: tuple[str, ...]) -> str:
-    """Words the error for a name that is not among the choices, with the nearest of them."""
-    nearest = difflib.get_close_matches(str(name), choices, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown {what}: {name!r}; choices: {', '.join(choices)}{hint}"
+                    raise ValueError(unknown(f"arm in claim {self.id!r}", arm, choices))
 
 
 def _keywords(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +184,7 @@ def _keywords(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(config.items())
     for key in given:
         if key not in allowed:
-            raise ValueError(unknown_name(f"key of a {kind.__name__}", key, tuple(allowed)))
+            raise ValueError(unknown(f"key of a {kind.__name__}", key, tuple(allowed)))
     missing = [key for key, required in allowed.items() if required and key not in given]
     if missing:
         raise ValueError(f"a {kind.__name__} needs {', '.join(missing)}; got {given}")

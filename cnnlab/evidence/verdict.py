@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from cnnlab.evidence.claim import Claim, Comparison, unknown_name
+from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import Interval, equivalence, welch_interval
+from cnnlab.names import unknown
 from cnnlab.training.record import Record
 
 Outcome = Literal["supported", "refuted", "undecided"]
@@ -67,7 +68,7 @@ def metric_values(records: Iterable[Record], arm: str, metric: str) -> dict[int,
             raise ValueError(f"arm {arm!r} has two records of seed {record.seed}")
         if metric not in record.metrics:
             what = f"metric in the record of arm {arm!r}, seed {record.seed}"
-            raise ValueError(unknown_name(what, metric, tuple(sorted(record.metrics))))
+            raise ValueError(unknown(what, metric, tuple(sorted(record.metrics))))
         values[record.seed] = record.metrics[metric]
     return dict(sorted(values.items()))
 

@@ -1,6 +1,5 @@
 """Networks by name or by pattern: `create`, `names`, `pattern`."""
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ from flax import linen
 
 from cnnlab.models.pattern import Pattern, PatternError, pattern
 from cnnlab.models.resnet import CifarResNet, resnet20
+from cnnlab.names import unknown
 
 __all__ = ["CifarResNet", "Pattern", "PatternError", "create", "names", "pattern"]
 
@@ -35,10 +35,5 @@ def create(name: str, **options: Any) -> linen.Module:
     if name.lstrip().startswith("INPUT"):
         return pattern(name, **options)
     if name not in _REGISTER:
-        near = difflib.get_close_matches(name, _REGISTER, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(names())
-        raise ValueError(
-            f"no model named {name!r}.{hint} Names: {known}; or a pattern, INPUT -> ..."
-        )
+        raise ValueError(unknown("model (and no pattern, INPUT -> ...)", name, names()))
     return _REGISTER[name](**options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from cnnlab import geometry
+from cnnlab.names import unknown
 from cnnlab.ops.checks import accumulator, check_axes
 from cnnlab.ops.windows import Size, image_padding, pair, window_sum
 
@@ -140,9 +140,7 @@ def channel_pool(
         ValueError: an unknown `reduce`.
     """
     if reduce not in _REDUCTIONS:
-        near = difflib.get_close_matches(reduce, _REDUCTIONS, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"reduce must be one of {sorted(_REDUCTIONS)}; got {reduce!r}{hint}")
+        raise ValueError(unknown("reduce", reduce, _REDUCTIONS))
     stride = kernel if stride is None else stride
     geometry.output_size(x.shape[-1], kernel=kernel, stride=stride)
     ones, nothing = (1,) * (x.ndim - 1), ((0, 0),) * x.ndim

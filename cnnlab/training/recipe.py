@@ -4,12 +4,13 @@ Durations are written in epochs or in steps, never both: `epochs` or `steps`, `w
 `warmup_steps`, and so on; the other one is 0.
 """
 
-import difflib
 import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
+
+from cnnlab.names import unknown
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "step")
@@ -134,9 +135,7 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
 def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
     choices = sorted(choices)
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"{key} = {value!r} is none of {', '.join(choices)}.{hint}")
+        raise RecipeError(unknown(key, value, choices))
 
 
 def _within(key: str, value: Any, low: float, below: float | None) -> None:

@@ -75,7 +75,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "model": (
         [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=resnet21"],
-        r"no model named 'resnet21'\. Did you mean 'resnet20'\?",
+        r"unknown model .*'resnet21'; .*did you mean 'resnet20'\?",
     ),
     "pattern": (
         [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
@@ -87,7 +87,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "data's name": (
         [TRAIN, DIGITS, "--config.data.name=cifra10"],
-        r"data\.name = 'cifra10' is none of cifar10, .* Did you mean 'cifar10'\?$",
+        r"unknown data\.name: 'cifra10'; choices: cifar10, .*; did you mean 'cifar10'\?$",
     ),
     "data": (
         [

@@ -84,7 +84,7 @@ def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("data.name", "cifar", ["'cifar'", "cifar10, digits, mnist", "Did you mean 'cifar10'"]),
+        ("data.name", "cifar", ["'cifar'", "cifar10, digits, mnist", "did you mean 'cifar10'"]),
         ("model.dtype", "bfloat", ["'bfloat'", "bfloat16, float32", "'bfloat16'?"]),
         ("optimizer.name", "sdg", ["'sdg'", "adamw, sgd", "'sgd'?"]),
         ("schedule.name", "cosin", ["'cosin'", "cosine, linear, step", "'cosine'?"]),
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_recipe(
 def test_no_hint_where_nothing_is_near(make_recipe: Callable[..., ConfigDict]) -> None:
     with pytest.raises(RecipeError) as error:
         check_recipe(make_recipe({"data.name": "zzz"}), DATASETS)
-    assert "Did you mean" not in str(error.value)
+    assert "did you mean" not in str(error.value)
 
 
 def test_identity_is_the_recipe_wherever_the_data_lie(
