@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ _MISTAKES = (
     ForeignRecord,
     training.UnusableFolder,
 )
-_FAILURES = (training.NotFinite, training.SaveFailed)
+_FAILURES = (training.NotFinite, training.SaveFailed, OSError)
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -77,6 +78,8 @@ def _unknown_key(error: Exception, arguments: list[str]) -> str:
 
 def _guarded(main: Callable[[ConfigDict], int]) -> int:
     logging.set_verbosity(logging.WARNING)
+    # Outside the training loop, which saves first, SIGTERM ends the launcher as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return main(CONFIG.value)
     except _MISTAKES as error:
@@ -85,6 +88,8 @@ def _guarded(main: Callable[[ConfigDict], int]) -> int:
         return _say(error, EXIT_FAILED)
     except training.Interrupted as error:
         return _say(error, training.EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        return _say("stopped; start again to go on", training.EXIT_INTERRUPTED)
 
 
 def _say(reason: object, status: int) -> int:

@@ -85,7 +85,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About an hour on two cores: CIFAR-10 in two epochs of small batches, which CPUs like.
 
-    No random crops: in a pilot with them all arms under-fitted (validation error 31 to 36%).
+    No random crops: in a pilot with them every arm under-fitted, by its validation error.
     """
     config.arms = arms((16, 32, 64), narrow=(16, 32, 60))
     config.data.name = "cifar10"

@@ -29,6 +29,7 @@ def main(config: ConfigDict) -> int:
     failures = ledger.complete([recipe], training.run)
     print(ledger.folder(recipe))
     for record in ledger.records([recipe]):
+        print(record.dataset["title"])
         print(json.dumps(record.metrics, indent=2))
     for failure in failures:
         print(failure)

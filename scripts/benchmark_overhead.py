@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -48,7 +49,12 @@ def main(config: ConfigDict) -> int:
     per_epoch = len(training_set(dataset).labels) // recipe.train.batch_size
     steps = STEPS.value or per_epoch
     recipe.train.update(
-        epochs=0.0, steps=steps, evaluate_epochs=0.0, evaluate_steps=0, checkpoint_epochs=0.0
+        epochs=0.0,
+        steps=steps,
+        evaluate_epochs=0.0,
+        evaluate_steps=0,
+        checkpoint_epochs=0.0,
+        checkpoint_steps=0,
     )
     recipe.schedule.update(warmup_epochs=0.0, warmup_steps=0)
     programs = compile_programs(recipe, dataset)
@@ -81,10 +87,11 @@ def _bare(
         ema_decay=recipe.optimizer.ema_decay,
     )
     step = jax.jit(update, donate_argnums=0)
+    key, first = jax.random.key(2), jnp.asarray(False)
 
     def work(state: State) -> State:
         for _ in range(steps):
-            state = step(state, x, y, jax.random.key(2), jnp.asarray(False))
+            state = step(state, x, y, key, first)
         return state
 
     return work
@@ -94,21 +101,24 @@ def _loop(recipe: ConfigDict, dataset: Dataset, programs: Programs) -> Callable[
     plan, console = programs.plan, Console(quiet=True)
 
     def work(state: State) -> State:
-        with tempfile.TemporaryDirectory() as folder:
-            display = Display(console, "", 0, plan.steps, recipe.train.batch_size)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            closing(Checkpoints(Path(folder) / "checkpoints")) as checkpoints,
+            closing(Journal(Path(folder), 0)) as journal,
+            Display(console, "", 0, plan.steps, recipe.train.batch_size) as display,
+        ):
             loop = Loop(
                 programs=programs,
                 training=training_set(dataset),
                 key=jax.random.key(0),
                 log_steps=recipe.train.log_steps,
-                checkpoints=Checkpoints(Path(folder) / "checkpoints"),
-                journal=Journal(Path(folder), 0),
+                checkpoints=checkpoints,
+                journal=journal,
                 display=display,
                 validate=lambda _: Score(0.0, 0.0),
                 wish=Wish(),
             )
-            with display:
-                return loop.run(state)
+            return loop.run(state)
 
     return work
 

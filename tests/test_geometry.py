@@ -158,7 +158,9 @@ class TestOutputSize:
                 output_size(8, **{"kernel": 2, name: 0})
 
     def test_unknown_fit(self):
-        with pytest.raises(ValueError, match=r"'cropp'; choices: error, crop, pad; did you mean 'crop'"):
+        with pytest.raises(
+            ValueError, match=r"'cropp'; choices: error, crop, pad; did you mean 'crop'"
+        ):
             output_size(8, kernel=2, fit="cropp")
         with pytest.raises(ValueError, match="fit: None"):
             output_size(8, kernel=2, fit=None)

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from cnnlab.evidence.claim import Claim
 from cnnlab.names import unknown
 from cnnlab.training import RecipeError, default_recipe
+from cnnlab.training.record import METRICS
 
 
 def blank_config(name: str, preset: str, claim: dict[str, Any]) -> ConfigDict:
@@ -37,12 +38,25 @@ class Ablation:
         """Read a config: a recipe's keys, and `name`, `preset`, `claim`, `seeds` and `arms`.
 
         Raises:
-            RecipeError: an arm overrides a key that a recipe does not have.
-            ValueError: the claim does not hold together or speaks of an arm there is not.
+            RecipeError: an arm overrides a key that a recipe does not have; the claim does not hold
+                together, or speaks of an arm or a metric that there is not; `model.name` is set
+                and no arm would use it.
         """
-        claim = Claim.from_config(config.claim)
+        try:
+            claim = Claim.from_config(config.claim)
+            claim.check_arms(config.arms)
+        except ValueError as error:
+            raise RecipeError(f"claim: {error}") from error
+        if claim.metric not in METRICS:
+            raise RecipeError(unknown("claim.metric", claim.metric, METRICS))
+        if config.model.name and all(
+            "name" in arm.get("model", {}) for arm in config.arms.values()
+        ):
+            raise RecipeError(
+                f"model.name = {config.model.name!r} would change nothing: every arm has a network "
+                f"of its own; set arms.<arm>.model.name, <arm> one of {', '.join(config.arms)}"
+            )
         arms = {name: _override(config, name) for name in config.arms}
-        claim.check_arms(arms)
         if config.seeds < 1:
             raise RecipeError(f"seeds = {config.seeds} must be at least 1")
         return cls(config.name, config.preset, claim, arms, config.seeds)
@@ -66,6 +80,7 @@ class Ablation:
 
 def _override(config: ConfigDict, arm: str) -> ConfigDict:
     recipe = default_recipe()
+    recipe.model.options.unlock()  # they are the network's own, and checked when it is made
     try:
         recipe.update({key: config[key] for key in recipe if key in config})
         recipe.arm = arm

@@ -18,10 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.caption import caption, listed
 from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.statistics import LEVEL, Interval, mean_interval
 from cnnlab.evidence.verdict import (
-    SIGNIFICANCE,
     Outcome,
     Verdict,
     format_difference,
@@ -75,33 +75,6 @@ def comparisons_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         ``paper_source``, ``paper_note``.
     """
     return pd.DataFrame([_comparison_row(verdict) for verdict in verdicts])
-
-
-def caption(claim: Claim, preset: str, records: Iterable[Record]) -> str:
-    """What a reader must know to trust the tables.
-
-    Data, seeds, commit and device are listed in full where the records differ in them.
-    """
-    records = list(records)
-    if not records:
-        return "No runs yet."
-    name, level = claim.metric.replace("_", " "), f"{LEVEL:.0%}"
-    unit = " in percent" if metric_unit(claim.metric) else ""
-    return " ".join(
-        [
-            f"Data: {_listed(_data(record) for record in records)}.",
-            f"Preset: {preset}.",
-            f"Seeds: {_ranges({record.seed for record in records})}.",
-            f"The {name}{unit} is the mean over seeds ± half the {level} t interval (left out for "
-            f"a single run or runs that all agree); differences come with their {level} Welch "
-            f"interval{_equivalence_clause(claim)}.",
-            "Weights are all trainable parameters; a MAC is one multiply-add; MACs and activation "
-            "memory (float32) are of one image, forward.",
-            f"Commit: {_listed(_commit(record) for record in records)}.",
-            f"Device: {_listed(str(record.environment['device']) for record in records)}.",
-            f"JAX: {_listed(str(record.environment['jax']) for record in records)}.",
-        ]
-    )
 
 
 def verdict_sentence(verdict: Verdict) -> str:
@@ -195,7 +168,7 @@ def _arm_row(arm: str, metric: str, records: Sequence[Record]) -> dict[str, Any]
     values = list(metric_values(records, arm, metric).values())
     networks = [record.network for record in records if record.arm == arm]
     if any(network != networks[0] for network in networks):
-        raise ValueError(f"the runs of arm {arm!r} are not of one network: {_listed(networks)}")
+        raise ValueError(f"the runs of arm {arm!r} are not of one network: {listed(networks)}")
     network = networks[0] if networks else {}
     activations = network.get("activations")
     return {
@@ -366,33 +339,3 @@ _LATEX_CHARACTERS = str.maketrans(
 def _latex(text: str) -> str:
     escaped = text.translate(_LATEX_CHARACTERS)
     return re.sub(r"(?<!\w)-(?=\d)|(?<= )-(?= )", "$-$", escaped)
-
-
-def _data(record: Record) -> str:
-    return f"{record.dataset['title']}, fingerprint {record.dataset['fingerprint']}"
-
-
-def _equivalence_clause(claim: Claim) -> str:
-    if all(comparison.expect != "equivalent" for comparison in claim.comparisons):
-        return ""
-    return f", equivalence is two one-sided Welch tests at p < {SIGNIFICANCE}"
-
-
-def _commit(record: Record) -> str:
-    commit = str(record.environment["commit"] or "unknown")[:10]
-    return commit + (" + uncommitted changes" if record.environment["dirty"] else "")
-
-
-def _listed(items: Iterable[object]) -> str:
-    return "; ".join(sorted({str(item) for item in items}))
-
-
-def _ranges(seeds: set[int]) -> str:
-    """Writes 0, 1, 2, 5 as ``0-2, 5``."""
-    runs: list[list[int]] = []
-    for seed in sorted(seeds):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)

@@ -85,9 +85,8 @@ def judge(comparison: Comparison, records: Iterable[Record], metric: str) -> Ver
         ValueError: a value is not finite, the metric is missing, or a seed was run twice.
     """
     records = list(records)
-    treatment, baseline = (
-        list(metric_values(records, arm, metric).values()) for arm in comparison.arms
-    )
+    by_seed = [metric_values(records, arm, metric) for arm in comparison.arms]
+    treatment, baseline = (list(values.values()) for values in by_seed)
     difference = welch_interval(treatment, baseline)
     n = (len(treatment), len(baseline))
     if difference is None:

@@ -52,23 +52,28 @@ class Checkpoints:
             ) from error
 
     def newest(self, like: State) -> State | None:
-        """The newest state that reads back as it was written; damaged ones are said and removed.
+        """The newest state that reads back as it was written; damaged ones are said and set aside.
 
         `like` has the shapes and types to expect. None where there is no good checkpoint.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step, older in zip(steps, [*steps, None][1:], strict=True):
             try:
                 return self._read(step, like)
             except Exception as error:  # whatever a damaged file makes Orbax raise
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                log.warning(
-                    "checkpoint at step %d is damaged and left out (%s); using an older one",
-                    step,
-                    reason,
-                )
-                shutil.rmtree(self.folder / str(step), ignore_errors=True)
-                self._manager.reload()
+                instead = "starting anew" if older is None else f"trying the one at step {older}"
+                log.warning("checkpoint at step %d is damaged (%s); %s", step, reason, instead)
+                self._set_aside(step)
         return None
+
+    def _set_aside(self, step: int) -> None:
+        """Move a checkpoint to the folder `damaged` beside the good ones' folder."""
+        damaged = self.folder.with_name("damaged") / str(step)
+        shutil.rmtree(damaged, ignore_errors=True)
+        damaged.parent.mkdir(exist_ok=True)
+        (self.folder / str(step)).rename(damaged)
+        self._manager.reload()
 
     def _read(self, step: int, like: State) -> State:
         shapes: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

@@ -24,7 +24,7 @@ def evaluate(
 ) -> Score:
     """Score `variables` on `split` in batches of one shape.
 
-    The last batch is filled up with its own first image, and what those give is left out.
+    The last batch is filled up with its own images again, and what those give is left out.
     """
     losses, misses = [], []
     for start in range(0, len(split.labels), batch_size):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from cnnlab.training.record import write_whole
+
 
 class Journal:
     """Appends to `metrics.jsonl` and `tensorboard/` in a run's folder.
@@ -16,7 +18,7 @@ class Journal:
     def __init__(self, folder: Path, step: int):
         path = folder / "metrics.jsonl"
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        write_whole(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 

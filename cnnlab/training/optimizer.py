@@ -22,11 +22,9 @@ def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
         case "linear":
             after = optax.linear_schedule(peak, 0.0, rest)
         case _:
-            drops = {
-                round(fraction * plan.steps) - warmup: recipe.schedule.factor
-                for fraction in recipe.schedule.milestones
-            }
-            after = optax.piecewise_constant_schedule(peak, drops)
+            drops = [round(part * plan.steps) - warmup for part in recipe.schedule.milestones]
+            factors = {step: recipe.schedule.factor ** drops.count(step) for step in drops}
+            after = optax.piecewise_constant_schedule(peak, factors)
     if warmup == 0:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])

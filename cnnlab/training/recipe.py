@@ -127,6 +127,8 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
     for key in ("crop_padding", "cutout"):
         _within(f"augment.{key}", recipe.augment[key], 0, None)
+    for fraction in recipe.schedule.milestones:
+        _within("schedule.milestones (fractions of the run)", fraction, 0, 1)
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
     if lengths[0] == 0:
         raise RecipeError("the run has no length: give train.epochs or train.steps")

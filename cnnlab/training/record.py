@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+METRICS = tuple(
+    f"{split}_{what}" for split in ("test", "validation", "train") for what in ("error", "loss")
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -15,7 +19,7 @@ class Record:
         arm: the ablation's name for the variant.
         seed: what everything random in the run was derived from.
         config: the whole recipe.
-        dataset: title, version, fingerprint, and the number of images of each split.
+        dataset: name, title, version and fingerprint.
         network: weights, MACs, activations and receptive field of the trained network.
         environment: commit, versions, device.
         steps: optimiser steps taken.

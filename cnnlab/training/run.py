@@ -27,7 +27,7 @@ from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
 from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
 from cnnlab.training.progress import Display
-from cnnlab.training.recipe import check_recipe, identity
+from cnnlab.training.recipe import RecipeError, check_recipe, identity
 from cnnlab.training.record import Record, write_whole
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
@@ -52,10 +52,11 @@ def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Rec
         Interrupted: SIGTERM or SIGINT; saved.
     """
     dataset, network = inspect(recipe)
-    _prepare(folder, recipe, dataset, network)
     path = folder / "record.json"
+    _check_same(folder, recipe)
     if path.exists():
         return Record.read(path)
+    _prepare(folder, recipe, dataset, network)
     started = time.perf_counter()
     programs = compile_programs(recipe, dataset)
     compile_seconds = time.perf_counter() - started
@@ -74,13 +75,27 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     check_recipe(recipe, data.names())
     build_model(recipe, classes=1)
     dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
-    return dataset, summarize(build_model(recipe, dataset.classes), dataset.image_shape)
+    network = summarize(build_model(recipe, dataset.classes), dataset.image_shape)
+    if network.rows[-1].shape != (dataset.classes,):
+        raise RecipeError(
+            f"{recipe.model.name} puts out {network.rows[-1].shape} where {dataset.title} wants "
+            f"({dataset.classes},), a number for each class: end it with FC"
+        )
+    return dataset, network
+
+
+def _written(recipe: ConfigDict) -> str:
+    return json.dumps(identity(recipe), indent=2, sort_keys=True)
+
+
+def _check_same(folder: Path, recipe: ConfigDict) -> None:
+    path = folder / "config.json"
+    if path.exists() and path.read_text() != _written(recipe):
+        raise UnusableFolder(f"{folder} holds a run of another recipe; see its config.json")
 
 
 def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summary) -> None:
     """Make the folder and say now, not hours later, that it cannot be used."""
-    config = json.dumps(identity(recipe), indent=2, sort_keys=True)
-    path = folder / "config.json"
     # Parameters, gradients and momentum in float32, in a few checkpoints.
     needed = 2**24 + 3 * 4 * 4 * network.params
     try:
@@ -88,9 +103,7 @@ def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summar
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise UnusableFolder(f"{folder} has {free:,} bytes free; the run needs {needed:,}")
-        if path.exists() and path.read_text() != config:
-            raise UnusableFolder(f"{folder} holds a run of another recipe; see its config.json")
-        write_whole(path, config)
+        write_whole(folder / "config.json", _written(recipe))
         facts = environment() | {"dataset": dataset.fingerprint}
         write_whole(folder / "environment.json", json.dumps(facts, indent=2, sort_keys=True))
     except UnusableFolder:

@@ -114,3 +114,28 @@ def test_a_config_sets_no_single_arm_or_seed() -> None:
     assert not {"arm", "seed"} & set(config)
     assert set(default_recipe()) - {"arm", "seed"} <= set(config)
     assert (config.name, config.preset, config.seeds) == ("widths", "tiny", 5)
+
+
+def test_an_arm_may_set_its_networks_own_options() -> None:
+    network = {"name": "INPUT -> POOL2? -> FC", "options": {"pool": False}}
+    ablation = Ablation.from_config(config_of(wide={"model": network}))
+    assert ablation.arms["wide"].model.options.to_dict() == {"pool": False}
+    assert ablation.arms["narrow"].model.options.to_dict() == {}
+
+
+def test_a_network_that_no_arm_would_use_is_refused() -> None:
+    config = config_of()
+    config.model.name = "resnet20"
+    with pytest.raises(RecipeError, match=r"'resnet20' would change nothing.* narrow, wide"):
+        Ablation.from_config(config)
+    config = config_of(wide={"optimizer": {"learning_rate": 0.3}})
+    config.model.name = "resnet20"
+    assert Ablation.from_config(config).arms["wide"].model.name == "resnet20"
+
+
+def test_a_metric_that_no_record_will_have_is_refused_before_any_run() -> None:
+    config = config_of()
+    with config.unlocked():
+        config.claim.metric = "test_eror"
+    with pytest.raises(RecipeError, match=r"claim.metric: 'test_eror'.*did you mean 'test_error'"):
+        Ablation.from_config(config)

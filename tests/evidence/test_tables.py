@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.caption import caption
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.tables import (
     arms_table,
-    caption,
     comparisons_table,
     print_report,
     report_latex,
@@ -46,7 +46,8 @@ Source of the claim: N0.
 | Without ReLU? (margin 0.50 points) | linear - one_7x7 | | 1, 5 \
 | undecided | | |
 
-Data: CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d. Preset: cpu. Seeds: 0-4. The test error in \
+Data: CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d. Preset: cpu. Seeds: linear 0, \
+one_7x7 0-4, three_3x3 0-2. The test error in \
 percent is the mean over seeds ± half the 95% t interval (left out for a single run or runs that \
 all agree); differences come with their 95% Welch interval, equivalence is two one-sided Welch \
 tests at p < 0.05. Weights are all trainable parameters; a MAC is one multiply-add; MACs and \
@@ -141,7 +142,7 @@ def test_caption_says_where_records_differ(
     other = records_of({"one_7x7": [1.0] * 8}, environment=there, dataset=digits)
     text = caption(claim, "cpu", [*records_of({"three_3x3": [2.0, 3.0]}), other[7], other[5]])
     assert "CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d; digits, fingerprint ff00." in text
-    assert "Seeds: 0-1, 5, 7." in text
+    assert "Seeds: one_7x7 5, 7, three_3x3 0-1." in text
     assert "Commit: 6f1c2a9b8d; unknown + uncommitted changes." in text
     assert "Device: H100; cpu." in text
 

@@ -28,7 +28,9 @@ def test_options():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"unknown model.* 'resnet2O'; .*did you mean 'resnet20'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown model.* 'resnet2O'; .*did you mean 'resnet20'\?"
+    ):
         models.create("resnet2O")
     with pytest.raises(ValueError, match=r"INPUT -> \.\.\..*'transformer'; choices: resnet20$"):
         models.create("transformer")

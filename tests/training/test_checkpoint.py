@@ -136,7 +136,14 @@ def test_all_damaged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         flip(largest_file(folder / str(step)))
     with caplog.at_level(logging.WARNING, "cnnlab"):
         assert read(folder) is None
-    assert sum(record.name == "cnnlab" for record in caplog.records) == 3
+    said = [record.getMessage() for record in caplog.records if record.name == "cnnlab"]
+    assert [line.split("; ")[-1] for line in said] == [
+        "trying the one at step 20",
+        "trying the one at step 10",
+        "starting anew",
+    ]
+    aside = folder.with_name("damaged")
+    assert sorted(path.name for path in aside.iterdir()) == ["10", "20", "30"]
 
 
 def test_a_step_that_was_damaged_can_be_saved_again(folder: Path) -> None:

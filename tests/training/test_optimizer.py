@@ -60,6 +60,14 @@ def test_decay_to_zero(make_recipe: Callable[..., ConfigDict], name: str, warmup
     assert rate(60) == pytest.approx(0, abs=1e-8)
 
 
+def test_milestones_that_fall_on_one_step_both_count(
+    make_recipe: Callable[..., ConfigDict],
+) -> None:
+    changes = {"train.steps": 4, "schedule.name": "step", "schedule.milestones": (0.5, 0.51)}
+    rate = schedule(make_recipe(changes | {"optimizer.learning_rate": 1.0}))
+    assert [rate(1), rate(3)] == pytest.approx([1.0, 0.01])
+
+
 def test_only_kernels_decay() -> None:
     text = "INPUT -> CONV3-2 -> BN -> RELU -> CONV1-2 -> LOCAL3-2 -> RELU -> FC-3 -> BN -> FC"
     net = models.pattern(text, classes=2)

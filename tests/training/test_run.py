@@ -248,6 +248,9 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
         ({"model.name": "INPUT -> CONF3-4 -> FC"}, PatternError, "column 10"),
         ({"model.name": "INPUT -> POOL5 -> FC"}, DoesNotFit, "POOL5"),
         ({"model.options": {"depth": 3}}, RecipeError, "depth"),
+        ({"model.name": "INPUT -> CONV3-4 -> GAP"}, RecipeError, "a number for each class"),
+        ({"model.name": "INPUT -> FC-64"}, RecipeError, r"\(64,\) where digits"),
+        ({"schedule.milestones": (80, 120)}, RecipeError, "fractions of the run"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_written_or_loaded(
