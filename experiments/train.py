@@ -15,7 +15,7 @@ from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger
 from cnnlab.launch import EXIT_FAILED, launch
 
-ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
+ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; by name the first if left out.")
 SEED = flags.DEFINE_integer("seed", 0, "What everything random is derived from.")
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
 

@@ -36,7 +36,7 @@ from cnnlab.training.progress import Display
 from cnnlab.training.state import State
 from cnnlab.training.step import make_update
 
-ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
+ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; by name the first if left out.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How many times each is timed.")
 STEPS = flags.DEFINE_integer("steps", 0, "Steps of a round; 0 is an epoch.")
 
