@@ -212,7 +212,7 @@ def launch(workdir: Path, act: str = "") -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
