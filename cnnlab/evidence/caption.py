@@ -50,6 +50,11 @@ def _commit(record: Record) -> str:
     return commit + (" + uncommitted changes" if record.environment["dirty"] else "")
 
 
+def titles(records: Iterable[Record]) -> str:
+    """The data sets that the records' numbers come from, as they are called in print."""
+    return listed(record.dataset["title"] for record in records)
+
+
 def listed(items: Iterable[object]) -> str:
     """Different items in order, with semicolons between."""
     return "; ".join(sorted({str(item) for item in items}))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cnnlab.evidence import tables
 from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.caption import titles
 from cnnlab.evidence.report import read_records, write_report
 from cnnlab.evidence.verdict import judge
 from cnnlab.training import Record
@@ -61,12 +62,12 @@ def load_ablation(config: Path, preset: str) -> Ablation:
 def section(ablation: Ablation, records: list[Record], page: Path) -> str:
     """One ablation's result for the README: claim, verdict, arms and where the rest stands."""
     claim = ablation.claim
-    data = " and ".join(sorted({str(record.dataset["title"]) for record in records}))
     parts = [
         f"### {claim.title} (preset `{ablation.preset}`)",
         tables.verdict_markdown(judge(claim.comparisons[0], records, claim.metric)),
         tables.arms_markdown(ablation, records),
-        f"Data: {data}. [All comparisons, and how to read the numbers]({page.as_posix()}); "
+        f"Data: {titles(records)}. "
+        f"[All comparisons, and how to read the numbers]({page.as_posix()}); "
         f"[every run in a figure]({page.with_suffix('.png').as_posix()}).",
     ]
     return "\n\n".join(parts)

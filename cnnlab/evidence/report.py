@@ -7,6 +7,7 @@ from rich.console import Console
 
 from cnnlab.evidence import plots, tables
 from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.caption import titles
 from cnnlab.evidence.verdict import judge_claim
 from cnnlab.training import Record
 from cnnlab.training.recipe import identity
@@ -51,10 +52,12 @@ def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Pat
     text = tables.report_markdown(ablation, records, verdicts)
     write_whole(page, f"{text}\n![every run's error, by arm]({figure.name})\n")
     write_whole(page.with_suffix(".tex"), tables.report_latex(ablation, records, verdicts))
-    table = tables.arms_table(claim, arms, records).to_csv(index=False)
-    write_whole(page.with_suffix(".csv"), table)
-    comparisons = tables.comparisons_table(verdicts).to_csv(index=False)
-    write_whole(folder / f"{ablation.preset}-comparisons.csv", comparisons)
+    numbers = {
+        f"{ablation.preset}.csv": tables.arms_table(claim, arms, records),
+        f"{ablation.preset}-comparisons.csv": tables.comparisons_table(verdicts),
+    }
+    for name, table in numbers.items():
+        write_whole(folder / name, table.assign(data=titles(records)).to_csv(index=False))
     return page
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.evidence.ablation import Ablation
-from cnnlab.evidence.caption import caption, listed
+from cnnlab.evidence.caption import caption, listed, titles
 from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.statistics import LEVEL, Interval, mean_interval
 from cnnlab.evidence.verdict import (
@@ -134,7 +134,7 @@ def report_latex(ablation: Ablation, records: Iterable[Record], verdicts: Sequen
         + "\n"
         + _latex_float(
             _readable_comparisons(verdicts),
-            f"{claim.id}: {verdict_sentence(verdict)}",
+            f"{claim.id}: {verdict_sentence(verdict)} Data: {titles(records)}.",
             f"tab:{claim.id}-comparisons",
         )
     )
