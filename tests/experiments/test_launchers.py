@@ -176,10 +176,11 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
     assert "results/tiny/digits.md" in again["said"]
     check_records(tmp_path, first["said"])
 
-    where, _, metrics = one["said"].partition("\n")
+    where, title, metrics = one["said"].split("\n", 2)
     assert where.startswith("runs/tiny/digits/conv/seed1-")
     record = json.loads((tmp_path / where / "record.json").read_text())
     assert json.loads(metrics) == record["metrics"]
+    assert title == record["dataset"]["title"]
 
     for answer in (report, same):
         assert answer == {"status": 0, "said": "results/tiny/digits.md\n", "loaded": []}
