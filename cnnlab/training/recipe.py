@@ -141,6 +141,6 @@ def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
 
 
 def _within(key: str, value: Any, low: float, below: float | None) -> None:
-    if value < low or (below is not None and value >= below):
+    if not (value >= low and (below is None or value < below)):  # so that NaN is refused too
         bound = f"in [{low:g}, {below:g})" if below is not None else f"at least {low:g}"
         raise RecipeError(f"{key} = {value:g} must be {bound}")

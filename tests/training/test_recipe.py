@@ -95,6 +95,7 @@ def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
         ("optimizer.label_smoothing", -0.1, ["= -0.1", "in [0, 1)"]),
         ("optimizer.ema_decay", 1.5, ["= 1.5", "in [0, 1)"]),
         ("optimizer.learning_rate", -0.1, ["= -0.1", "at least 0"]),
+        ("optimizer.learning_rate", float("nan"), ["= nan", "at least 0"]),
         ("optimizer.weight_decay", -5e-4, ["= -0.0005", "at least 0"]),
         ("augment.crop_padding", -1, ["= -1", "at least 0"]),
         ("augment.cutout", -1, ["= -1", "at least 0"]),
