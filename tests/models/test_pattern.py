@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -26,15 +25,6 @@ def notations(text, **options):
 def shapes(text, size=32, **options):
     rows = cnnlab.summarize(pattern(text, classes=10, **options), (size, size, 3)).rows
     return [row.shape for row in rows]
-
-
-@pytest.fixture
-def untyped():
-    """Annotations unchecked, as outside the tests: the operations' own errors show."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 class TestLayers:
