@@ -2,7 +2,7 @@
 
 Conventions: a MAC is one multiply-add of a CONV, LOCAL or FC layer, with the padding's zeros
 counted; bias adds, norms and pooling are not. Activations are the numbers that INPUT, CONV, LOCAL,
-POOL, GAP and FC put out for one image, as in N0's table; BN, RELU and DROP work in place.
+POOL, GAP and FC put out for one image, as in N0's table; BN, RELU, DROP and ADD work in place.
 """
 
 import dataclasses
@@ -18,8 +18,6 @@ from jax.ad_checkpoint import checkpoint_name
 from cnnlab import nn
 from cnnlab.analysis.receptive_field import WHOLE, Field, receptive_fields
 from cnnlab.geometry import ReceptiveField
-
-_IN_PLACE = (nn.BatchNorm, nn.ReLU, nn.Dropout, nn.LocalResponseNorm)
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,6 @@ def _row(path: str, layer: nn.Layer, x: Any, y: Any) -> Row:
     }
     biases = sizes.pop("bias", 0)
     weights = sum(sizes.values())
-    activations = 0 if isinstance(layer, _IN_PLACE) else math.prod(shape)
-    macs = 0
-    if isinstance(layer, nn.Conv):
-        macs = weights * math.prod(shape[:2])
-    elif isinstance(layer, nn.LocalConv | nn.Dense):
-        macs = weights
+    activations = 0 if layer.in_place else math.prod(shape)
+    macs = layer.macs(weights, shape)
     return Row(path, layer.notation, shape, weights, biases, activations, macs, WHOLE)

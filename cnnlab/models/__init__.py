@@ -1,24 +1,38 @@
-"""Networks by name or by pattern: `create`, `names`, `pattern`."""
+"""Networks by name or by pattern: `create`, `names`, `network`, `pattern`."""
 
-from collections.abc import Callable
+import functools
+import inspect
 from typing import Any
 
 from flax import linen
 
+from cnnlab.models import resnet_cifar
+from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, PatternError, pattern
-from cnnlab.models.resnet import CifarResNet, resnet20
 from cnnlab.names import unknown
 
-__all__ = ["CifarResNet", "Pattern", "PatternError", "create", "names", "pattern"]
+__all__ = ["Network", "Pattern", "PatternError", "create", "names", "network", "pattern"]
 
-_REGISTER: dict[str, Callable[..., linen.Module]] = {
-    "resnet20": resnet20,
+_FAMILIES = (resnet_cifar,)
+_REGISTER: dict[str, Network] = {
+    name: network for family in _FAMILIES for name, network in family.NETWORKS.items()
 }
 
 
 def names() -> tuple[str, ...]:
     """The registered names, sorted."""
     return tuple(sorted(_REGISTER))
+
+
+def network(name: str) -> Network:
+    """What the register keeps under `name`: how to build it, its input shape, its source.
+
+    Raises:
+        ValueError: no such name; says the names there are and the nearest.
+    """
+    if name not in _REGISTER:
+        raise ValueError(unknown("model (and no pattern, INPUT -> ...)", name, names()))
+    return _REGISTER[name]
 
 
 def create(name: str, **options: Any) -> linen.Module:
@@ -30,10 +44,13 @@ def create(name: str, **options: Any) -> linen.Module:
 
     Raises:
         ValueError: no such name; says the names there are and the nearest.
+        TypeError: no such option; says the options there are and the nearest.
         PatternError: the pattern does not parse.
     """
-    if name.lstrip().startswith("INPUT"):
-        return pattern(name, **options)
-    if name not in _REGISTER:
-        raise ValueError(unknown("model (and no pattern, INPUT -> ...)", name, names()))
-    return _REGISTER[name](**options)
+    is_pattern = name.lstrip().startswith("INPUT")
+    build = functools.partial(pattern, name) if is_pattern else network(name).build
+    known = inspect.signature(build).parameters
+    for option in options:
+        if option not in known:
+            raise TypeError(unknown(f"option of {name}", option, known))
+    return build(**options)

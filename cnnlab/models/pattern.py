@@ -4,21 +4,25 @@
 
 | written | is |
 | --- | --- |
-| `CONV<F>-<K>` | K filters of size F; `/<S>` stride, `p<P>` padding (default (F-1)/2) |
+| `CONV<F>-<K>` | K filters of size F; `/<S>` stride, `p<P>` padding (or (F-1)/2), `g<G>` groups |
 | `LOCAL<F>-<K>` | the same with unshared filters (locally connected) |
 | `POOL<F>`, `AVGPOOL<F>`, `L2POOL<F>` | pooling; F is 2 where left out; stride F unless `/<S>` |
 | `POOL?` | any pooling with `?` is there only if `pattern(..., pool=True)` |
-| `BN`, `RELU`, `LRN`, `DROP<rate>`, `GAP` | batch norm, ..., dropout, global average pooling |
+| `SUB<F>` | LeNet's subsampling: a mean with a weight and a bias for each map |
+| `BN`, `RELU`, `TANH`, `LRN` | batch norm, non-linearities, local response normalisation |
+| `DROP<rate>`, `GAP` | dropout, global average pooling |
 | `FC-<K>`, `FC` | fully connected to K outputs; a bare FC gives the classes |
 | `[... -> ...]*n` | the bracket n times |
 | `<K>*<b>^i` | K times b to the power of i, the round of the outermost repeat, from 0 |
 
-A CONV, LOCAL or FC right before a BN has no bias. Source: N0, Layer Patterns.
+A CONV, LOCAL or FC right before a BN has no bias. Layers are named by kind and count: conv1, relu1,
+conv2, ..., fc1. Source: N0, Layer Patterns.
 """
 
 import difflib
 import functools
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +39,7 @@ _POOLS = {"POOL": nn.MaxPool, "AVGPOOL": nn.AvgPool, "L2POOL": nn.L2Pool}
 _SIMPLE = {
     "BN": nn.BatchNorm,
     "RELU": nn.ReLU,
+    "TANH": nn.Tanh,
     "GAP": nn.GlobalAvgPool,
     "LRN": nn.LocalResponseNorm,
 }
@@ -44,30 +49,48 @@ class PatternError(ValueError):
     """A pattern that cannot be read: the message points at the character and says why."""
 
 
-class Pattern(linen.Module):
-    """The network a pattern describes: its `layers` one after another.
+class Step(NamedTuple):
+    """One layer of a pattern: its name in the parameters, what it is, where it stands in the text.
 
-    `positions` are the layers' first characters in `text`, so that a layer that does not fit its
-    input can be pointed at.
+    A layer itself cannot be kept in a module's field: Linen would name it by its place.
     """
 
-    text: str
-    layers: tuple[nn.Layer, ...]
-    positions: tuple[int, ...]
+    name: str
+    layer: type[nn.Layer]
+    options: tuple[tuple[str, Any], ...]
+    position: int
 
+    def build(self, name: str | None = None) -> nn.Layer:
+        """The layer, called `name`."""
+        return self.layer(**dict(self.options), name=name)
+
+
+class Pattern(linen.Module):
+    """The network a pattern describes: its steps one after another."""
+
+    text: str
+    steps: tuple[Step, ...]
+
+    @property
+    def layers(self) -> tuple[nn.Layer, ...]:
+        """The layers, unbound."""
+        return tuple(step.build() for step in self.steps)
+
+    @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """x [N, H, W, C] -> the last layer's output; logits [N, classes] after a bare FC.
 
         Raises:
             DoesNotFit: where a layer does not fit its input; says which and where.
         """
-        for layer, position in zip(self.layers, self.positions, strict=True):
+        for step in self.steps:
+            layer = step.build(step.name)
             try:
                 x = layer(x, train=train)
             except ValueError as error:
                 shape = "x".join(map(str, x.shape[1:]))
                 reason = f"{layer.notation} does not fit its input [{shape}]: {error}"
-                raise DoesNotFit(_point_at(self.text, position, reason)) from error
+                raise DoesNotFit(_point_at(self.text, step.position, reason)) from error
         return x
 
 
@@ -93,7 +116,8 @@ def pattern(
             there.
     """
     specs = _expand(_parse(text), _Reader(text, classes, pool))
-    layers = []
+    counts: Counter[str] = Counter()
+    steps = []
     for spec, following in zip(specs, [*specs, None][1:], strict=True):
         options = dict(spec.options)
         if spec.weighted:
@@ -101,8 +125,12 @@ def pattern(
             options |= {"use_bias": not before_norm, "dtype": dtype}
         if spec.kind in ("CONV", "LOCAL", *_POOLS):
             options["fit"] = fit
-        layers.append(spec.layer(**options))
-    return Pattern(text, tuple(layers), tuple(spec.position for spec in specs))
+        stem = "pool" if spec.kind in _POOLS else spec.kind.lower()
+        counts[stem] += 1
+        steps.append(
+            Step(f"{stem}{counts[stem]}", spec.layer, tuple(options.items()), spec.position)
+        )
+    return Pattern(text, tuple(steps))
 
 
 class _Spec(NamedTuple):
@@ -158,7 +186,9 @@ class _Reader(NamedTuple):
         tokens = {child.type: child for child in rest if isinstance(child, Token)}
         parts = {child.data: child for child in rest if isinstance(child, Tree)}
         sizes: dict[str, Any] = {
-            key: int(str(parts[key].children[0])) for key in ("stride", "padding") if key in parts
+            key: int(str(parts[key].children[0]))
+            for key in ("stride", "padding", "groups")
+            if key in parts
         }
         kind, width = str(symbol), parts.get("width")
         if node.data == "pool":
@@ -166,6 +196,9 @@ class _Reader(NamedTuple):
                 return []
             sizes["kernel_size"] = int(tokens.get("SIZE", 2))
             return [_Spec(kind, _POOLS[kind], sizes, symbol.start_pos)]
+        if node.data == "subsample":
+            sizes["kernel_size"] = int(tokens.get("SIZE", 2))
+            return [_Spec(kind, nn.Subsample, sizes, symbol.start_pos)]
         if node.data == "filters":
             sizes |= {"filters": self._width(width, stage), "kernel_size": int(tokens["SIZE"])}
             layer = nn.Conv if kind == "CONV" else nn.LocalConv

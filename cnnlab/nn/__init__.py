@@ -2,8 +2,10 @@
 
 from cnnlab.nn.blocks import ResidualBlock, shortcut_a
 from cnnlab.nn.layers import (
+    Add,
     AvgPool,
     BatchNorm,
+    Concat,
     Conv,
     Dense,
     Dropout,
@@ -14,13 +16,17 @@ from cnnlab.nn.layers import (
     LocalResponseNorm,
     MaxPool,
     ReLU,
+    Subsample,
+    Tanh,
     he_normal,
     he_normal_local,
 )
 
 __all__ = [
+    "Add",
     "AvgPool",
     "BatchNorm",
+    "Concat",
     "Conv",
     "Dense",
     "Dropout",
@@ -32,6 +38,8 @@ __all__ = [
     "MaxPool",
     "ReLU",
     "ResidualBlock",
+    "Subsample",
+    "Tanh",
     "he_normal",
     "he_normal_local",
     "shortcut_a",

@@ -5,6 +5,7 @@ Every layer takes a volume and gives a volume, `[N, H, W, C] -> [N, H', W', K]`,
 Parameters and running statistics are float32; `dtype` is the type computed in.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,10 +31,17 @@ he_normal_local = jax.nn.initializers.variance_scaling(
 class Layer(linen.Module):
     """One row of a layer table: `notation` names it as the notes do."""
 
+    in_place: ClassVar[bool] = False
+    """Whether the output can take the input's place, so that it needs no memory of its own."""
+
     @property
     def notation(self) -> str:
         """The layer in the pattern language, e.g. `CONV3-64/2`."""
         raise NotImplementedError
+
+    def macs(self, weights: int, shape: tuple[int, ...]) -> int:
+        """Multiply-adds for one image of a layer with so many weights whose output has `shape`."""
+        return 0
 
 
 def _square(size: Size) -> str:
@@ -58,6 +66,7 @@ class _Filters(Layer):
     dtype: Any = jnp.float32
 
     dilation: ClassVar[Size] = 1
+    groups: ClassVar[int] = 1
     symbol: ClassVar[str]
 
     @property
@@ -69,7 +78,8 @@ class _Filters(Layer):
     def notation(self) -> str:
         stride = "" if self.stride == 1 else f"/{_square(self.stride)}"
         padding = "" if self.padding is None else f"p{_square(self.padding)}"
-        return f"{self.symbol}{_square(self.kernel_size)}-{self.filters}{stride}{padding}"
+        groups = "" if self.groups == 1 else f"g{self.groups}"
+        return f"{self.symbol}{_square(self.kernel_size)}-{self.filters}{stride}{padding}{groups}"
 
 
 class Conv(_Filters):
@@ -80,10 +90,14 @@ class Conv(_Filters):
     """
 
     dilation: Size = 1  # type: ignore[misc]
-    groups: int = 1
+    groups: int = 1  # type: ignore[misc]
     kernel_init: Initializer = he_normal
 
     symbol: ClassVar[str] = "CONV"
+
+    def macs(self, weights: int, shape: tuple[int, ...]) -> int:
+        """Every weight once at each position."""
+        return weights * math.prod(shape[:2])
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -112,6 +126,10 @@ class LocalConv(_Filters):
     kernel_init: Initializer = he_normal_local
 
     symbol: ClassVar[str] = "LOCAL"
+
+    def macs(self, weights: int, shape: tuple[int, ...]) -> int:
+        """Every weight once."""
+        return weights
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
@@ -151,6 +169,10 @@ class Dense(Layer):
     def notation(self) -> str:
         return f"FC-{self.features}"
 
+    def macs(self, weights: int, shape: tuple[int, ...]) -> int:
+        """Every weight once."""
+        return weights
+
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """x [N, ...] -> [N, K]."""
@@ -172,6 +194,8 @@ class BatchNorm(Layer):
     momentum: float = 0.9
     epsilon: float = 1e-5
     scale_init: Initializer = linen.initializers.ones
+
+    in_place: ClassVar[bool] = True
 
     @property
     def notation(self) -> str:
@@ -245,6 +269,27 @@ class L2Pool(_Pool):
     op: ClassVar[Callable[..., Array]] = staticmethod(ops.l2_pool)
 
 
+class Subsample(Layer):
+    """SUB: each window's mean, times a weight and plus a bias for each map (LeCun et al. 1998).
+
+    Parameters: scale [C] (ones), bias [C] (zeros). The paper adds the window up instead, which
+    differs by a factor that the weight takes in.
+    """
+
+    kernel_size: Size = 2
+
+    @property
+    def notation(self) -> str:
+        return f"SUB{_square(self.kernel_size)}"
+
+    @linen.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """x [N, H, W, C] -> [N, H', W', C]."""
+        scale = self.param("scale", linen.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", linen.initializers.zeros, x.shape[-1:])
+        return (ops.avg_pool(x, kernel=self.kernel_size) * scale + bias).astype(x.dtype)
+
+
 class GlobalAvgPool(Layer):
     """GAP: the mean of each feature map, [N, H, W, C] -> [N, C] (Lin et al. 2013, sec. 3.2)."""
 
@@ -265,6 +310,8 @@ class LocalResponseNorm(Layer):
     alpha: float = 1e-4
     beta: float = 0.75
 
+    in_place: ClassVar[bool] = True
+
     @property
     def notation(self) -> str:
         return "LRN"
@@ -279,6 +326,8 @@ class LocalResponseNorm(Layer):
 class ReLU(Layer):
     """RELU: max(0, x), elementwise (N0, Layers used to build ConvNets)."""
 
+    in_place: ClassVar[bool] = True
+
     @property
     def notation(self) -> str:
         return "RELU"
@@ -288,10 +337,54 @@ class ReLU(Layer):
         return jax.nn.relu(x)
 
 
+class Tanh(Layer):
+    """TANH: the hyperbolic tangent, elementwise."""
+
+    in_place: ClassVar[bool] = True
+
+    @property
+    def notation(self) -> str:
+        return "TANH"
+
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Any shape, kept."""
+        return jnp.tanh(x)
+
+
+class Add(Layer):
+    """ADD: a shortcut's sum, F(x) + x, in the place of F(x) (He et al. 2015, eq. 1)."""
+
+    in_place: ClassVar[bool] = True
+
+    @property
+    def notation(self) -> str:
+        return "ADD"
+
+    def __call__(self, y: Array, shortcut: Array, *, train: bool = False) -> Array:
+        """Two arrays of one shape, which is kept."""
+        return y + shortcut
+
+
+class Concat(Layer):
+    """CONCAT: branches side by side in depth; they lie there already (Szegedy et al. 2014)."""
+
+    in_place: ClassVar[bool] = True
+
+    @property
+    def notation(self) -> str:
+        return "CONCAT"
+
+    def __call__(self, *branches: Array, train: bool = False) -> Array:
+        """Arrays [N, H, W, C1], [N, H, W, C2], ... -> [N, H, W, C1 + C2 + ...]."""
+        return jnp.concatenate(branches, axis=-1)
+
+
 class Dropout(Layer):
     """DROP: at training each value is zero with probability `rate`; needs the rng `dropout`."""
 
     rate: float
+
+    in_place: ClassVar[bool] = True
 
     @property
     def notation(self) -> str:

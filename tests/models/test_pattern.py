@@ -10,7 +10,7 @@ from cnnlab import models, nn
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError, pattern
 
-LAYERS = "AVGPOOL, BN, CONV, DROP, FC, GAP, L2POOL, LOCAL, LRN, POOL, RELU, ["
+LAYERS = "AVGPOOL, BN, CONV, DROP, FC, GAP, L2POOL, LOCAL, LRN, POOL, RELU, SUB, TANH, ["
 
 
 def one(text, **options):
@@ -185,14 +185,18 @@ class TestDoesNotParse:
             ("INPUT -> CONV3-0", 16, "found '0', where could stand: a whole number from 1"),
             ("INPUT -> POOL2/0", 16, "found '0', where could stand: a whole number from 1"),
             ("INPUT -> FC-0", 13, "found '0', where could stand: a whole number from 1"),
-            ("INPUT -> CONV3-8/2x", 19, "found 'x', where could stand: ->, p, the end"),
-            ("INPUT -> CONV3-8p1/2", 19, "found '/', where could stand: ->, the end"),
-            ("INPUT -> CONV3-8 RELU", 18, "found 'R', where could stand: *, ->, /, p, the end"),
+            ("INPUT -> CONV3-8/2x", 19, "found 'x', where could stand: ->, g, p, the end"),
+            ("INPUT -> CONV3-8p1/2", 19, "found '/', where could stand: ->, g, the end"),
+            ("INPUT -> CONV3-8 RELU", 18, "found 'R', where could stand: *, ->, /, g, p, the end"),
             ("INPUT CONV3-8", 7, "found 'C', where could stand: ->"),
             ("INPUT > FC", 7, "found '>', where could stand: ->"),
             ("INPUT -> CONV3-8 -> ", 21, f"found the end, where could stand: {LAYERS}"),
             ("INPUT -> [CONV3-8 -> RELU", 26, "found the end, where could stand: ->, ]"),
-            ("INPUT -> CONV3-8] -> FC", 17, "found ']', where could stand: *, ->, /, p, the end"),
+            (
+                "INPUT -> CONV3-8] -> FC",
+                17,
+                "found ']', where could stand: *, ->, /, g, p, the end",
+            ),
             ("INPUT -> []", 11, f"found ']', where could stand: {LAYERS}"),
             ("INPUT -> [RELU]* -> FC", 18, "found '-', where could stand: a whole number"),
             ("INPUT -> DROP1.5", 14, "a dropout rate is a fraction in [0, 1), not 1.5"),
@@ -215,6 +219,27 @@ class TestDoesNotParse:
     def test_is_a_value_error(self):
         with pytest.raises(ValueError, match="column 1"):
             models.pattern("FC")
+
+
+class TestNames:
+    def test_kind_and_count(self):
+        """Parameters are found by what they are: conv1, conv2, ..., not by their place."""
+        text = "INPUT -> [CONV3-2 -> BN -> RELU]*2 -> AVGPOOL2 -> POOL2 -> LOCAL1-2 -> FC-3 -> FC"
+        model = pattern(text, classes=2)
+        assert " ".join(step.name for step in model.steps) == (
+            "conv1 bn1 relu1 conv2 bn2 relu2 pool1 pool2 local1 fc1 fc2"
+        )
+        image = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+        variables = jax.eval_shape(model.init, jax.random.key(0), image)
+        weighted = {"conv1", "bn1", "conv2", "bn2", "local1", "fc1", "fc2"}
+        assert set(variables["params"]) == weighted
+        assert sorted(variables["batch_stats"]) == ["bn1", "bn2"]
+
+    def test_one_pattern_is_one_value(self):
+        """Equal and hashable, as jit's static arguments must be."""
+        text = "INPUT -> CONV3-2 -> BN -> FC"
+        assert pattern(text, classes=2) == pattern(text, classes=2) != pattern(text, classes=3)
+        assert len({pattern(text, classes=2), pattern(text, classes=2)}) == 1
 
 
 class TestDoesNotFit:
@@ -245,3 +270,21 @@ class TestDoesNotFit:
     def test_a_convolution_of_no_image(self):
         with pytest.raises(DoesNotFit, match=r"column 17: CONV3-4 does not fit its input \[3\]: "):
             shapes("INPUT -> GAP -> CONV3-4")
+
+
+def test_groups():
+    """The two towers of AlexNet: each half of the filters sees half of the channels."""
+    layer = one("CONV5-256/2p2g2", classes=2)
+    assert (layer.stride, layer.padding, layer.groups) == (2, 2, 2)
+    assert layer.notation == "CONV5-256/2p2g2"
+    assert cnnlab.summarize(layer, (27, 27, 96)).rows[-1].weights == 5 * 5 * 48 * 256
+
+
+def test_subsampling_scales_each_map():
+    """S2 of LeNet-5: two parameters a map (LeCun et al. 1998, sec. II B)."""
+    model = pattern("INPUT -> SUB2 -> TANH")
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
+    scale, bias = np.array([1.0, 2.0, -1.0]), np.array([0.5, 0.0, 1.0])
+    y = model.apply({"params": {"sub1": {"scale": scale, "bias": bias}}}, x)
+    means = np.asarray(x).reshape(2, 2, 2, 2, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(y, np.tanh(means * scale + bias), rtol=1e-5)

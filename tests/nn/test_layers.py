@@ -300,3 +300,13 @@ def test_every_parameter_gets_a_gradient():
         name = jax.tree_util.keystr(path)
         assert np.isfinite(gradient).all(), name
         assert np.abs(gradient).max() > 1e-6, name
+
+
+def test_branches_meet():
+    """ADD is a sum in one place; CONCAT lays branches side by side in the order given."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(2, 3, 3, k)).astype(np.float32) for k in (2, 2))
+    np.testing.assert_allclose(nn.Add().apply({}, a, b), a + b)
+    joined = nn.Concat().apply({}, a, b, a[..., :1])
+    assert joined.shape == (2, 3, 3, 5)
+    np.testing.assert_array_equal(joined[..., 2:4], b)

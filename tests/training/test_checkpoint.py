@@ -20,8 +20,8 @@ ADAPT = optax.sgd(optax.linear_schedule(1.0, 0.0, 9), momentum=0.9)
 def state_at(step: int, size: int = 8) -> State:
     kernel = jax.random.normal(jax.random.key(step), (3, size))
     params = {
-        "layers_0": {"kernel": kernel, "bias": jnp.array([jnp.inf, -0.0, 1e-40])},
-        "layers_1": {"kernel": kernel.astype(jnp.bfloat16)},
+        "conv1": {"kernel": kernel, "bias": jnp.array([jnp.inf, -0.0, 1e-40])},
+        "conv2": {"kernel": kernel.astype(jnp.bfloat16)},
     }
     tally = Tally(jnp.float32(step), jnp.int32(2), jnp.int32(32), jnp.int32(-1))
     average = {"params": params, "batch_stats": {}}

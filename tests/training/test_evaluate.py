@@ -35,7 +35,7 @@ def test_batches_give_what_the_whole_split_at_once_gives(
     score = evaluate(programs.eval_step, variables, split, batch_size=3)
     pixels = tiny.split("train").images / 255
     x = (split.images / 255 - pixels.mean()) / pixels.std()
-    layer = variables["params"]["layers_0"]
+    layer = variables["params"]["fc1"]
     kernel, bias = (np.asarray(layer[name], np.float64) for name in ("kernel", "bias"))
     logits = x.reshape(7, 16) @ kernel + bias
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))

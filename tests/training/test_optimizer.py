@@ -72,22 +72,22 @@ def test_only_kernels_decay() -> None:
     text = "INPUT -> CONV3-2 -> BN -> RELU -> CONV1-2 -> LOCAL3-2 -> RELU -> FC-3 -> BN -> FC"
     net = models.pattern(text, classes=2)
     params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
-    assert params["layers_4"]["bias"].ndim == 3  # LOCAL: one a position
+    assert params["local1"]["bias"].ndim == 3  # LOCAL: one a position
     flat = jax.tree_util.tree_leaves_with_path(decay_mask(params))
     decays = {jax.tree_util.keystr(path, simple=True, separator="."): mask for path, mask in flat}
     assert decays == {
-        "layers_0.kernel": True,
-        "layers_1.scale": False,
-        "layers_1.bias": False,
-        "layers_3.kernel": True,
-        "layers_3.bias": False,
-        "layers_4.kernel": True,
-        "layers_4.bias": False,
-        "layers_6.kernel": True,
-        "layers_7.scale": False,
-        "layers_7.bias": False,
-        "layers_8.kernel": True,
-        "layers_8.bias": False,
+        "conv1.kernel": True,
+        "bn1.scale": False,
+        "bn1.bias": False,
+        "conv2.kernel": True,
+        "conv2.bias": False,
+        "local1.kernel": True,
+        "local1.bias": False,
+        "fc1.kernel": True,
+        "bn2.scale": False,
+        "bn2.bias": False,
+        "fc2.kernel": True,
+        "fc2.bias": False,
     }
 
 

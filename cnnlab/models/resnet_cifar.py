@@ -15,6 +15,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
+from cnnlab.models.network import Network
 
 
 class CifarResNet(linen.Module):
@@ -43,3 +44,6 @@ class CifarResNet(linen.Module):
 def resnet20(*, classes: int = 10, dtype: Any = jnp.float32) -> CifarResNet:
     """ResNet-20: 269,722 parameters at 10 classes on RGB; 8.75% error in table 6."""
     return CifarResNet(3, classes, dtype)
+
+
+NETWORKS = {"resnet20": Network(resnet20, (32, 32, 3), "He et al. 2015, table 6")}

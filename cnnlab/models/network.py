@@ -1,0 +1,17 @@
+"""What the register of networks keeps of each: how to build it, its input, its source."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flax import linen
+
+
+class Network(NamedTuple):
+    """`build(classes=..., dtype=..., ...)` makes the network that `source` describes.
+
+    `input_shape` is the image (H, W, C) that the source gives it.
+    """
+
+    build: Callable[..., linen.Module]
+    input_shape: tuple[int, int, int]
+    source: str
