@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from cnnlab.ops.checks import accumulator, check_axes, check_shape
+from cnnlab.ops.checks import check_axes, check_shape
 from cnnlab.ops.windows import Size, image_padding, pair
 
 
@@ -64,7 +64,6 @@ def conv2d(
         rhs_dilation=dilations,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
-        preferred_element_type=accumulator(x.dtype),
     )
     if bias is not None:
         check_shape("bias", bias, kernel.shape[3:], "K")
@@ -114,7 +113,6 @@ def local_conv2d(
         "nhuwvc,hwuvck->nhwk",
         patches,
         kernel.astype(x.dtype),
-        preferred_element_type=accumulator(x.dtype),
     )
     if bias is not None:
         check_shape("bias", bias, y.shape[1:], "H' W' K")

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from cnnlab.ops.checks import accumulator, check_axes, check_shape
+from cnnlab.ops.checks import check_axes, check_shape
 
 
 def dense(
@@ -34,7 +34,7 @@ def dense(
             f"x must be [..., D] and weights [D, K] with one D; got x {x.shape} and "
             f"weights {weights.shape}"
         )
-    y = jnp.matmul(x, weights.astype(x.dtype), preferred_element_type=accumulator(x.dtype))
+    y = jnp.matmul(x, weights.astype(x.dtype))
     if bias is not None:
         check_shape("bias", bias, weights.shape[1:], "K")
         y = y + bias

@@ -139,13 +139,13 @@ def test_adds_up_in_float32(op, expected):
     assert jax.jit(op)(jnp.ones((1, 32, 32, 1), jnp.bfloat16)).item() == expected
 
 
-def test_rounds_once():
-    """257 is no bfloat16: rounded before the bias is added, 257 + 1 would end as 256 or 260."""
-    x, one = jnp.ones((1, 1, 1, 257), jnp.bfloat16), jnp.ones(1, jnp.bfloat16)
-    kernel = jnp.ones((1, 1, 257, 1), jnp.bfloat16)
-    assert ops.conv2d(x, kernel, one).item() == 258
-    assert ops.local_conv2d(x, kernel[None, None], one[None, None]).item() == 258
-    assert ops.dense(x, kernel[0, 0], one).item() == 258
+def test_products_are_added_up_in_float32_and_rounded_once():
+    """A sum of ones kept in bfloat16 would stop at 256; 516 is a bfloat16 number."""
+    x, four = jnp.ones((1, 1, 1, 512), jnp.bfloat16), jnp.full(1, 4, jnp.bfloat16)
+    kernel = jnp.ones((1, 1, 512, 1), jnp.bfloat16)
+    assert ops.conv2d(x, kernel, four).item() == 516
+    assert ops.local_conv2d(x, kernel[None, None], four[None, None]).item() == 516
+    assert ops.dense(x, kernel[0, 0], four).item() == 516
 
 
 def test_parameters_in_float32_leave_bfloat16_images_bfloat16():
