@@ -1,6 +1,7 @@
 """Evidence: claims, ablations, the ledger of their runs, statistics, verdicts and reports."""
 
 from cnnlab.evidence.ablation import Ablation, blank_config
+from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arithmetic_table
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.evidence.report import (
@@ -13,13 +14,16 @@ from cnnlab.evidence.report import (
 from cnnlab.evidence.verdict import Verdict, judge, judge_claim
 
 __all__ = [
+    "ARITHMETIC_CLAIMS",
     "Ablation",
+    "ArithmeticClaim",
     "Claim",
     "Comparison",
     "ForeignRecord",
     "Ledger",
     "PaperFigure",
     "Verdict",
+    "arithmetic_table",
     "blank_config",
     "judge",
     "judge_claim",
