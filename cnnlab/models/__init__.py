@@ -1,4 +1,4 @@
-"""Networks by name or by pattern: `create`, `names`, `network`, `pattern`."""
+"""Networks by name or by pattern: `create`, `names`, `network`, `pattern`, `load_torch`."""
 
 import functools
 import inspect
@@ -6,14 +6,48 @@ from typing import Any
 
 from flax import linen
 
-from cnnlab.models import resnet_cifar
+from cnnlab.models import (
+    alexnet,
+    allcnn,
+    baselines,
+    googlenet,
+    inception,
+    lenet,
+    nin,
+    resnet,
+    resnet_cifar,
+    vgg,
+    zfnet,
+)
+from cnnlab.models.load_torch import load_torch
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, PatternError, pattern
 from cnnlab.names import unknown
 
-__all__ = ["Network", "Pattern", "PatternError", "create", "names", "network", "pattern"]
+__all__ = [
+    "Network",
+    "Pattern",
+    "PatternError",
+    "create",
+    "load_torch",
+    "names",
+    "network",
+    "pattern",
+]
 
-_FAMILIES = (resnet_cifar,)
+_FAMILIES = (
+    alexnet,
+    allcnn,
+    baselines,
+    googlenet,
+    inception,
+    lenet,
+    nin,
+    resnet,
+    resnet_cifar,
+    vgg,
+    zfnet,
+)
 _REGISTER: dict[str, Network] = {
     name: network for family in _FAMILIES for name, network in family.NETWORKS.items()
 }

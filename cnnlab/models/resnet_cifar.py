@@ -1,49 +1,84 @@
 """Residual networks for CIFAR (He et al. 2015, arXiv 1512.03385, sec. 4.2, table 6).
 
-Three stages of n blocks at 16, 32, 64 filters on 32x32, 16x16, 8x8; option A shortcuts (no
-parameters); global average pooling and one FC: 6n + 2 weighted layers. Choices: no bias before a
-batch norm; biased (batch) variance; stride-2 convolutions pad one pixel on every side and drop the
-row that does not fit (`fit="crop"`), as the authors' Caffe and PyTorch do.
+conv1 with 16 filters, three stages of n blocks with K = 16, 32, 64 filters on 32x32, 16x16, 8x8,
+global average pooling and one FC: 6n + 2 weighted layers with two convolutions to the block, 9n + 2
+with bottlenecks (K, K, 4K filters).
+
+| network | blocks | parameters at 10 classes |
+| --- | --- | --- |
+| resnet20, 32, 44, 56, 110, 1202 | n = 3, 5, 7, 9, 18, 200, option A shortcuts | 269,722 for 20 |
+| plain20, 32, 44, 56, 110 | the same with no shortcuts | as many (claim A21) |
+| preact110 | n = 18, option A, full pre-activation | 1,727,962 |
+| preact164, 1001 | n = 18, 111 bottlenecks, option B, full pre-activation | 1,703,258, 10,327,706 |
+
+`order` is one of the five of He et al. 2016 (arXiv 1603.05027, fig. 4; table 2's ResNet-164 is
+`preact164` with order "original"), `survival` the last block's in stochastic depth (Huang et al.
+2016, arXiv 1603.09382). Where the sources disagree, or say nothing:
+
+- No bias before a batch norm; biased (batch) variance; stride-2 convolutions pad one pixel on every
+  side and drop the row that does not fit (`fit="crop"`), as the authors' Caffe and PyTorch do.
+- With pre-activation conv1 is activated before the first block splits, which then has no
+  pre-activation of its own, and the last sum is activated before the GAP (He et al. 2016,
+  appendix): BN and ReLU, or the ReLU alone in `relu_preact`. The count stays that of `original`.
+- Projections are not normalised in full pre-activation, and the bottlenecks' first 1x1 steps, both
+  as in the authors' code for ResNet-1001. The paper gives that net 10.2M parameters; 10,327,706 is
+  what the code's makes, 10.29M what it would without projections.
 """
 
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from flax import linen
-from jax import Array
 
 from cnnlab import nn
 from cnnlab.models.network import Network
+from cnnlab.models.resnet import ResNet
 
 
-class CifarResNet(linen.Module):
-    """6n + 2 layers: a 3x3 stem, three stages of n residual blocks, GAP, FC."""
-
-    blocks: int
-    classes: int
-    dtype: Any = jnp.float32
-
-    @linen.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [N, H, W, C] -> logits [N, classes]."""
-        conv = partial(nn.Conv, use_bias=False, dtype=self.dtype)
-        x = conv(16, 3, name="stem")(x)
-        x = jax.nn.relu(nn.BatchNorm(name="stem_bn")(x, train=train))
-        for stage, filters in enumerate((16, 32, 64)):
-            for i in range(self.blocks):
-                stride = 2 if stage > 0 and i == 0 else 1
-                name = f"stage{stage + 1}_block{i + 1}"
-                block = nn.ResidualBlock(filters, stride, conv, nn.BatchNorm, name=name)
-                x = block(x, train=train)
-        x = nn.GlobalAvgPool(name="gap")(x)
-        return nn.Dense(self.classes, dtype=self.dtype, name="fc")(x)
-
-
-def resnet20(*, classes: int = 10, dtype: Any = jnp.float32) -> CifarResNet:
-    """ResNet-20: 269,722 parameters at 10 classes on RGB; 8.75% error in table 6."""
-    return CifarResNet(3, classes, dtype)
+def _resnet(
+    block: type[nn.ResidualBlock],
+    n: int,
+    /,
+    *,
+    classes: int = 10,
+    shortcut: str = "A",
+    order: str = "original",
+    survival: float = 1.0,
+    dtype: Any = jnp.float32,
+) -> ResNet:
+    return ResNet(
+        block,
+        (n, n, n),
+        classes,
+        filters=16,
+        stem=(3, 1),
+        pool=False,
+        shortcut=shortcut,
+        order=order,
+        survival=survival,
+        dtype=dtype,
+    )
 
 
-NETWORKS = {"resnet20": Network(resnet20, (32, 32, 3), "He et al. 2015, table 6")}
+def _plain(n: int, /, *, classes: int = 10, dtype: Any = jnp.float32) -> ResNet:
+    return _resnet(nn.ResidualBlock, n, classes=classes, shortcut="none", dtype=dtype)
+
+
+_preact = partial(_resnet, order="full_preact")
+_BUILDS = {
+    **{f"resnet{6 * n + 2}": partial(_resnet, nn.ResidualBlock, n) for n in (3, 5, 7, 9, 18, 200)},
+    **{f"plain{6 * n + 2}": partial(_plain, n) for n in (3, 5, 7, 9, 18)},
+    "preact110": partial(_preact, nn.ResidualBlock, 18),
+    "preact164": partial(_preact, nn.BottleneckV1, 18, shortcut="B"),
+    "preact1001": partial(_preact, nn.BottleneckV1, 111, shortcut="B"),
+}
+_SOURCES = {
+    "resnet": "He et al. 2015, table 6",
+    "plain": "He et al. 2015, fig. 6",
+    "preact": "He et al. 2016, table 3",
+}
+
+NETWORKS = {
+    name: Network(build, (32, 32, 3), _SOURCES[name.rstrip("0123456789")])
+    for name, build in _BUILDS.items()
+}

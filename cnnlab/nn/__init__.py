@@ -1,6 +1,6 @@
 """Flax Linen layers over `cnnlab.ops`, and blocks made of layers."""
 
-from cnnlab.nn.blocks import ResidualBlock, shortcut_a
+from cnnlab.nn.blocks import ConvNormReLU
 from cnnlab.nn.layers import (
     Add,
     AvgPool,
@@ -21,13 +21,23 @@ from cnnlab.nn.layers import (
     he_normal,
     he_normal_local,
 )
+from cnnlab.nn.residual import (
+    Bottleneck,
+    BottleneckV1,
+    ResidualBlock,
+    ShortcutA,
+    StochasticDepth,
+)
 
 __all__ = [
     "Add",
     "AvgPool",
     "BatchNorm",
+    "Bottleneck",
+    "BottleneckV1",
     "Concat",
     "Conv",
+    "ConvNormReLU",
     "Dense",
     "Dropout",
     "GlobalAvgPool",
@@ -38,9 +48,10 @@ __all__ = [
     "MaxPool",
     "ReLU",
     "ResidualBlock",
+    "ShortcutA",
+    "StochasticDepth",
     "Subsample",
     "Tanh",
     "he_normal",
     "he_normal_local",
-    "shortcut_a",
 ]

@@ -74,8 +74,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         r"unknown arm: 'three3x3'; choices: one_7x7, .*; did you mean 'three_3x3'\?$",
     ),
     "model": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=resnet21"],
-        r"unknown model .*'resnet21'; .*did you mean 'resnet20'\?",
+        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=resnt110"],
+        r"unknown model .*'resnt110'; .*did you mean 'resnet110'\?",
     ),
     "pattern": (
         [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=INPUT -> CONV3-8 -> RLU -> FC"],

@@ -9,8 +9,7 @@ from cnnlab import models
 def test_names_are_sorted_and_can_be_created():
     assert "resnet20" in models.names()
     assert list(models.names()) == sorted(models.names())
-    for name in models.names():
-        assert models.create(name, classes=7).classes == 7
+    assert all(models.create(name, classes=7) for name in models.names())
 
 
 def test_by_pattern():
@@ -33,11 +32,21 @@ def test_options():
 
 def test_unknown_names():
     with pytest.raises(
-        ValueError, match=r"unknown model.* 'resnet2O'; .*did you mean 'resnet20'\?"
+        ValueError, match=r"unknown model.* 'resnt110'; .*did you mean 'resnet110'\?"
     ):
-        models.create("resnet2O")
-    with pytest.raises(ValueError, match=r"INPUT -> \.\.\..*'transformer'; choices: .*resnet20"):
+        models.create("resnt110")
+    with pytest.raises(
+        ValueError, match=r"INPUT -> \.\.\..*'transformer'; choices: alexnet, .*zfnet$"
+    ):
         models.create("transformer")
+
+
+def test_network():
+    """What the register keeps: an input, and where the network is described."""
+    vgg = models.network("vgg16")
+    assert vgg.input_shape == (224, 224, 3)
+    assert "1409.1556" in vgg.source or "Simonyan" in vgg.source
+    assert vgg.build(classes=7) == models.create("vgg16", classes=7)
 
 
 def test_a_broken_pattern_is_no_unknown_name():

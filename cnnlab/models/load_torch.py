@@ -1,0 +1,210 @@
+"""Weights of torchvision's networks, for the networks here that compute the same.
+
+Tested against torchvision's own logits, to 1e-4 of their size in float32. What differs is only how
+the same numbers are kept:
+
+| | PyTorch | here |
+| --- | --- | --- |
+| convolution | weight [K, C, F, F] | kernel [F, F, C, K] |
+| first FC on a volume | weight [K, D], D flattened as C, H, W | kernel [D, K], D as H, W, C |
+| FC | weight [K, D] | kernel [D, K] |
+| batch norm | weight, bias, running_mean, running_var | scale, bias, mean, var |
+| bias of a convolution before a batch norm (VGG's) | bias | taken off mean: the same function |
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen, traverse_util
+
+from cnnlab import nn
+from cnnlab.models import alexnet, googlenet, resnet, vgg
+from cnnlab.models.network import Network
+from cnnlab.models.pattern import Pattern
+from cnnlab.models.torch_files import read_state_dict
+from cnnlab.names import unknown
+
+_Path = tuple[str, ...]
+
+_VGGS = [f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn")]
+_RESNETS = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+_NETWORKS: dict[str, Network] = {
+    "alexnet": alexnet.NETWORKS["alexnet"],
+    "googlenet": googlenet.NETWORKS["googlenet_bn"],
+    **{name: vgg.NETWORKS[name] for name in _VGGS},
+    **{name: resnet.NETWORKS[name] for name in _RESNETS},
+}
+
+
+def load_torch(
+    name: str, source: str | os.PathLike[str] | Mapping[str, Any]
+) -> tuple[linen.Module, dict[str, Any]]:
+    """One of torchvision's networks with its weights: `model.apply(variables, x)` gives its logits.
+
+    Images x are [N, H, W, C], prepared as for torchvision. `googlenet` is `googlenet_bn` here, with
+    auxiliary heads (their loss weighted 0.3) if the weights have them; torchvision's
+    `transform_input` prepares images and is no part of the network.
+
+    Args:
+        name: `alexnet`, `googlenet`, `vgg11`, `13`, `16`, `19`, each also with `_bn`, `resnet18`,
+            `34`, `50`, `101`, `152`.
+        source: a `.safetensors`, `.pth` or `.pt` file, of which no pickled code is run; or its
+            entries by name, as NumPy arrays or whatever `np.asarray` takes. The last layer's
+            weight says how many classes there are.
+
+    Returns:
+        The module, and its variables as float32: `params` and, with batch norm, `batch_stats`.
+
+    Raises:
+        ValueError: no such network (says the nearest); entries that are missing, extra or of
+            another shape (lists them all, shapes in PyTorch's layout); a file that holds no state
+            dict.
+        OSError: the file cannot be opened.
+    """
+    if name not in _NETWORKS:
+        raise ValueError(unknown("network with torchvision's weights", name, _NETWORKS))
+    state = source if isinstance(source, Mapping) else read_state_dict(source)
+    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    model = _build(name, state)
+    entries = _entries(model, _NETWORKS[name].input_shape)
+    _check(name, state, entries)
+    arrays: dict[_Path, np.ndarray] = {}
+    for key, entry in entries.items():
+        part = entry.convert(np.asarray(state[key], np.float32))
+        arrays[entry.path] = arrays[entry.path] + part if entry.path in arrays else part
+    return model, traverse_util.unflatten_dict({path: jnp.array(x) for path, x in arrays.items()})
+
+
+def _build(name: str, state: Mapping[str, Any]) -> linen.Module:
+    last = "fc.weight" if name in ("googlenet", *_RESNETS) else "classifier.6.weight"
+    classes = next(iter(np.shape(state.get(last, 0))), 0)
+    options: dict[str, Any] = {"classes": classes} if classes else {}
+    if name == "googlenet" and any(key.startswith("aux") for key in state):
+        options["aux"] = 0.3
+    return _NETWORKS[name].build(**options)
+
+
+class _Entry(NamedTuple):
+    """Where an entry of PyTorch's goes; entries with the same path are added up."""
+
+    path: _Path
+    shape: tuple[int, ...]
+    """In PyTorch's layout."""
+    convert: Callable[[np.ndarray], np.ndarray]
+
+
+def _entries(model: linen.Module, input_shape: tuple[int, int, int]) -> dict[str, _Entry]:
+    """The state dict that fits `model`: an entry of each name."""
+    depths: dict[_Path, int] = {}
+
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        if isinstance(context.module, nn.Dense):
+            depths[context.module.path] = args[0].shape[-1]
+        return call(*args, **kwargs)
+
+    with linen.intercept_methods(record):
+        image = jnp.zeros((1, *input_shape))
+        made = jax.eval_shape(model.init, jax.random.key(0), image)
+    translate = _translator(model)
+    entries = {}
+    for path, array in traverse_util.flatten_dict(made).items():
+        _, *module, leaf = path
+        shape, convert = _layout(array.shape, depths.get(tuple(module), 1))
+        entries[f"{translate(module)}.{_LEAVES[leaf]}"] = _Entry(path, shape, convert)
+    for conv, norm in _idle_biases(model):
+        path = ("batch_stats", norm, "mean")
+        shape = entries[f"{translate([norm])}.running_mean"].shape
+        entries[f"{translate([conv])}.bias"] = _Entry(path, shape, np.negative)
+    return entries
+
+
+def _layout(shape: tuple[int, ...], depth: int) -> tuple[tuple[int, ...], Any]:
+    """PyTorch's shape of a parameter of ours, and how to get from its to ours.
+
+    `depth` is C of what a FC layer sees, a volume [H, W, C] or C numbers.
+    """
+    match shape:
+        case (height, width, channels, filters):
+            return (filters, channels, height, width), lambda w: w.transpose(2, 3, 1, 0)
+        case (numbers, outputs):
+            volume = (outputs, depth, numbers // depth)
+            return (outputs, numbers), lambda w: w.reshape(volume).transpose(2, 1, 0).reshape(shape)
+    return shape, lambda vector: vector
+
+
+_LEAVES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+_PARTS = {
+    "shortcut_conv": "downsample.0",
+    "shortcut_bn": "downsample.1",
+    "conv1x1": "branch1",
+    "conv3x3_reduce": "branch2.0",
+    "conv3x3": "branch2.1",
+    "conv5x5_reduce": "branch3.0",
+    "conv5x5": "branch3.1",
+    "pool_proj": "branch4.1",
+}
+
+
+def _translator(model: linen.Module) -> Callable[[Sequence[str]], str]:
+    """From a module's path in `model` to torchvision's name of it."""
+    if isinstance(model, Pattern):
+        sequential = _sequential([step.name for step in model.steps])
+        return lambda module: sequential[module[0]]
+    return lambda module: ".".join(map(_translate, module))
+
+
+def _sequential(names: list[str]) -> dict[str, str]:
+    """`features.i` for the layers up to the last pooling, `classifier.j` for those after it."""
+    head = 1 + max(i for i, name in enumerate(names) if name.startswith("pool"))
+    return {
+        name: f"features.{i}" if i < head else f"classifier.{i - head}"
+        for i, name in enumerate(names)
+    }
+
+
+def _translate(part: str) -> str:
+    if block := re.fullmatch(r"stage(\d+)_block(\d+)", part):
+        return f"layer{block[1]}.{int(block[2]) - 1}"
+    return _PARTS.get(part, part.replace("inception_", "inception"))
+
+
+def _idle_biases(model: linen.Module) -> Iterator[tuple[str, str]]:
+    """The convolutions that have a bias in torchvision's VGG alone, each with the norm after it."""
+    if isinstance(model, Pattern):
+        for step, following in itertools.pairwise(model.steps):
+            if issubclass(following.layer, nn.BatchNorm):
+                yield step.name, following.name
+
+
+def _check(name: str, state: Mapping[str, Any], entries: Mapping[str, _Entry]) -> None:
+    shapes = {key: np.shape(value) for key, value in state.items()}
+    problems = {
+        "missing": [
+            f"{key} {_sizes(entry.shape)}" for key, entry in entries.items() if key not in shapes
+        ],
+        "extra": [f"{key} {_sizes(shape)}" for key, shape in shapes.items() if key not in entries],
+        "misshapen": [
+            f"{key} {_sizes(shapes[key])}, not {_sizes(entry.shape)}"
+            for key, entry in entries.items()
+            if key in shapes and shapes[key] != entry.shape
+        ],
+    }
+    lines = [f"\n  {kind}: {'; '.join(sorted(found))}" for kind, found in problems.items() if found]
+    if lines:
+        raise ValueError(f"not a state dict of torchvision's {name}:{''.join(lines)}")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -1,0 +1,230 @@
+"""What holds for every registered network: exact counts, one training step, bfloat16, lowering.
+
+A network that is registered and has no entry in PARAMETERS fails the first test.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import export
+from jax.extend.core import jaxprs_in_params
+
+import cnnlab
+from cnnlab import models
+
+# Trainable numbers at the source's own classes. Where a group has no other reference, the families'
+# own tests derive the figure in closed form.
+PARAMETERS = {
+    # LeCun et al. 1998: 60,000 with subsampling and table as there, and 850 in the output layer.
+    "lenet5": 61_706,
+    # torchvision
+    "alexnet": 61_100_840,
+    "googlenet_bn": 6_624_904,
+    # Krizhevsky et al. 2012 and Caffe
+    "alexnet_two_groups": 60_965_224,
+    # Zeiler & Fergus 2013, closed form
+    "zfnet": 62_357_608,
+    # torchvision; configuration C in closed form. With BN, 2 numbers a channel come and the
+    # convolution's idle bias goes, which torchvision keeps (vgg16_bn there: 138,365,992).
+    "vgg11": 132_863_336,
+    "vgg13": 133_047_848,
+    "vgg16": 138_357_544,
+    "vgg16_1x1": 133_638_952,
+    "vgg19": 143_667_240,
+    "vgg11_bn": 132_868_840 - 2_752,
+    "vgg13_bn": 133_053_736 - 2_944,
+    "vgg16_1x1_bn": 133_638_952 + 4_224,
+    "vgg16_bn": 138_365_992 - 4_224,
+    "vgg19_bn": 143_678_248 - 5_504,
+    "vgg_cifar": 14_724_042,
+    # Szegedy et al. 2014 with biases and without auxiliary heads, closed form
+    "googlenet": 6_998_552,
+    # timm
+    "inception_v4": 42_679_816,
+    "inception_resnet_v2": 55_843_464,
+    # Lin et al. 2013, Caffe's model zoo
+    "nin": 966_986,
+    # He et al. 2015: torchvision; CIFAR closed form
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "resnet20": 269_722,
+    "resnet32": 464_154,
+    "resnet44": 658_586,
+    "resnet56": 853_018,
+    "resnet110": 1_727_962,
+    "resnet1202": 19_421_274,
+    "plain20": 269_722,
+    "plain32": 464_154,
+    "plain44": 658_586,
+    "plain56": 853_018,
+    "plain110": 1_727_962,
+    "preact110": 1_727_962,
+    "preact164": 1_703_258,
+    "preact1001": 10_327_706,
+    # Springenberg et al. 2014, closed form
+    **{f"allcnn_a_{variant}": 839_242 for variant in ("base", "strided")},
+    **{f"allcnn_a_{variant}": 1_254_250 for variant in ("convpool", "all")},
+    **{f"allcnn_b_{variant}": 885_610 for variant in ("base", "strided")},
+    **{f"allcnn_b_{variant}": 1_300_618 for variant in ("convpool", "all")},
+    **{f"allcnn_c_{variant}": 954_730 for variant in ("base", "strided")},
+    **{f"allcnn_c_{variant}": 1_369_738 for variant in ("convpool", "all")},
+    # The notes' small nets
+    "linear": 30_730,
+    "mlp": 1_841_162,
+    "convnet": 31_642,
+    "local": 964_618,
+    "tiny_vgg": 6_440,
+    "convnetjs_cifar": 22_466,
+}
+
+BATCH, CLASSES = 4, 7
+
+
+def image_shape(name):
+    """An input of few pixels, that still leaves a map of more than one at the end."""
+    height, _, channels = models.network(name).input_shape
+    size = {32: 32, 28: 28, 224: 64, 225: 65, 227: 67, 299: 139}[height]
+    return size, size, channels
+
+
+@functools.cache
+def build(name):
+    model = models.create(name, classes=CLASSES)
+    image = jax.ShapeDtypeStruct((BATCH, *image_shape(name)), jnp.float32)
+    return model, jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+@functools.cache
+def notations(name):
+    return [row.notation for row in cnnlab.summarize(build(name)[0], image_shape(name)).rows]
+
+
+def drawn(shapes):
+    """Variables in the manner of the initialisers, but drawn by NumPy, and no number 0 or 1."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        noise = rng.standard_normal(leaf.shape, np.float32)
+        if path[-1].key == "kernel":
+            return noise * np.sqrt(2 / np.prod(leaf.shape[:-1])).astype(np.float32)
+        return noise * np.float32(0.1) + (path[-1].key in ("scale", "var"))
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def loss_and_gradient(model):
+    """`(variables, x, y) -> ((loss, logits, updates), gradient)` of one training step."""
+
+    def fn(variables, x, y):
+        rest = {name: tree for name, tree in variables.items() if name != "params"}
+
+        def loss_of(params):
+            logits, updates = model.apply(
+                {"params": params, **rest},
+                x,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(1)},
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+            return losses.mean(), (logits, updates)
+
+        return jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
+
+    return fn
+
+
+def test_every_name_has_its_count():
+    assert set(models.names()) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_parameters(name):
+    network = models.network(name)
+    image = jax.ShapeDtypeStruct((1, *network.input_shape), jnp.float32)
+    variables = jax.eval_shape(network.build().init, jax.random.key(0), image)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == PARAMETERS[name]
+
+
+def test_one_training_step(every):
+    """Every parameter gets a gradient, a step along it lowers the loss, the statistics move."""
+    model, shapes = build(every)
+    variables = drawn(shapes)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((BATCH, *image_shape(every)), np.float32)
+    y = np.arange(BATCH) % CLASSES
+    step = jax.jit(loss_and_gradient(model))
+    (loss, (logits, updates)), gradient = step(variables, x, y)
+    assert logits.shape == (BATCH, CLASSES)
+    assert np.isfinite(loss)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf), path
+    for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+        before = functools.reduce(lambda tree, key: tree[key.key], path, variables)
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf != before), path
+    scale = 1e-3 / optax.tree.norm(gradient) ** 2
+    lower = jax.tree.map(lambda p, g: p - scale * g, variables["params"], gradient)
+    (after, _), _ = step({**variables, "params": lower}, x, y)
+    assert after < loss
+
+
+def test_train_and_test_mode(every):
+    """They differ where there is a batch norm or a dropout, and nowhere else."""
+    model, shapes = build(every)
+    variables = drawn(shapes)
+    x = np.random.default_rng(1).standard_normal((BATCH, *image_shape(every)), np.float32)
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def logits(variables, x, *, train):
+        rngs = {"dropout": jax.random.key(1)}
+        return model.apply(variables, x, train=train, rngs=rngs, mutable=["batch_stats"])[0]
+
+    random = any(row.startswith(("BN", "DROP")) for row in notations(every))
+    differs = np.abs(logits(variables, x, train=True) - logits(variables, x, train=False)).max()
+    assert (differs > 0) == random
+
+
+def test_bfloat16(every):
+    """All products are in bfloat16; parameters, statistics and their gradients stay float32."""
+    _, shapes = build(every)
+    model = models.create(every, classes=CLASSES, dtype=jnp.bfloat16)
+    x = jax.ShapeDtypeStruct((BATCH, *image_shape(every)), jnp.float32)
+    y = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
+    made = jax.eval_shape(model.init, jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {jnp.dtype(jnp.float32)}
+    traced = jax.jit(loss_and_gradient(model)).trace(shapes, x, y)
+    (_, (logits, updates)), gradient = traced.out_info
+    kept = {leaf.dtype for leaf in jax.tree.leaves((updates, gradient))}
+    assert (logits.dtype, kept) == (jnp.bfloat16, {jnp.dtype(jnp.float32)})
+    products = list(operands(traced.jaxpr.jaxpr))
+    assert products
+    assert set(products) == {jnp.dtype(jnp.bfloat16)}
+
+
+def operands(jaxpr):
+    """The types that convolutions and matrix products of a forward pass and its gradient take."""
+    for eqn in jaxpr.eqns:
+        for inner in jaxprs_in_params(eqn.params):
+            yield from operands(inner)
+        if eqn.primitive.name in ("conv_general_dilated", "dot_general"):
+            yield eqn.invars[1].aval.dtype
+
+
+def test_lowers_for_every_platform(every):
+    """The step lowers for machines that are not here."""
+    model, shapes = build(every)
+    x = jax.ShapeDtypeStruct((BATCH, *image_shape(every)), jnp.float32)
+    y = jax.ShapeDtypeStruct((BATCH,), jnp.int32)
+    platforms = ("cpu", "cuda", "tpu")
+    exported = export.export(jax.jit(loss_and_gradient(model)), platforms=platforms)(shapes, x, y)
+    assert exported.platforms == platforms
+    assert exported.mlir_module().count("stablehlo.convolution") >= 0

@@ -1,0 +1,218 @@
+"""Weights of torchvision's networks, against the logits that torchvision gives with them."""
+
+import functools
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from drawn_weights import draw_features, draw_images, draw_state_dict
+from flax import traverse_util
+
+from cnnlab import models
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = sorted(path.stem for path in GOLDEN.glob("*.json"))
+FAST = ("alexnet", "googlenet", "resnet18", "resnet50", "vgg11", "vgg16_bn")
+
+
+def golden(name):
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def shapes_of(name):
+    written = golden(name)["shapes"]
+    return {key: tuple(map(int, filter(None, s.split("x")))) for key, s in written.items()}
+
+
+@functools.cache
+def drawn_once(name):
+    return draw_state_dict(shapes_of(name))
+
+
+def drawn(name, **changes):
+    """The drawn entries of torchvision's `name`, for a test to change."""
+    return {**drawn_once(name), **changes}
+
+
+def empty(name):
+    """The entries' shapes with next to no numbers behind them."""
+    return {key: np.broadcast_to(np.float32(0), s) for key, s in shapes_of(name).items()}
+
+
+def assert_close(found, expected):
+    """To 1e-4 of the largest."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_all_networks_have_their_golden_file():
+    depths = (11, 13, 16, 19)
+    vggs = [f"vgg{depth}{suffix}" for depth in depths for suffix in ("", "_bn")]
+    resnets = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+    assert sorted(["alexnet", "googlenet", *vggs, *resnets]) == NAMES
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in NAMES]
+)
+def test_logits(name):
+    model, variables = models.load_torch(name, draw_state_dict(shapes_of(name)))
+    file = golden(name)
+    expected = np.array(file["logits"])
+    assert np.ptp(expected, axis=0).mean() > 0.01 * np.abs(expected).max(), "images look alike"
+    assert_close(jax.jit(model.apply)(variables, draw_images(file["size"])), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_and_shapes_are_torchvisions(name):
+    """Nothing is wrong with torchvision's own entries but the one put in."""
+    message = f"not a state dict of torchvision's {name}:\n  extra: auxiliary [5]"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        models.load_torch(name, empty(name) | {"auxiliary": np.zeros(5)})
+
+
+class TestVariables:
+    @pytest.mark.parametrize("name", ["googlenet", "resnet18"])
+    def test_are_those_of_init(self, name):
+        model, variables = models.load_torch(name, drawn(name))
+        image = jnp.zeros((1, 224, 224, 3))
+        made = jax.eval_shape(model.init, jax.random.key(0), image)
+        assert jax.tree.map(lambda x: (x.shape, x.dtype), variables) == jax.tree.map(
+            lambda x: (x.shape, x.dtype), made
+        )
+        assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(variables))
+
+    def test_classes(self):
+        head = {"fc.weight": np.ones((7, 512)), "fc.bias": np.arange(7)}
+        model, variables = models.load_torch("resnet18", drawn("resnet18", **head))
+        assert model == models.create("resnet18", classes=7)
+        np.testing.assert_array_equal(variables["params"]["fc"]["bias"], np.arange(7))
+
+    @pytest.mark.parametrize("dtype", [np.float64, np.float16, jnp.bfloat16])
+    def test_become_float32(self, dtype):
+        state = {key: value.astype(dtype) for key, value in drawn("resnet18").items()}
+        _, variables = models.load_torch("resnet18", state)
+        found = variables["params"]["stage2_block1"]["shortcut_conv"]["kernel"]
+        assert found.dtype == jnp.float32
+        expected = np.float32(state["layer2.0.downsample.0.weight"]).transpose(2, 3, 1, 0)
+        np.testing.assert_array_equal(found, expected)
+
+    def test_counts_of_batches_are_ignored(self):
+        state = {k: v for k, v in drawn("resnet18").items() if "num_batches" not in k}
+        assert len(state) == len(drawn("resnet18")) - 20
+        assert_same(
+            models.load_torch("resnet18", state), models.load_torch("resnet18", drawn("resnet18"))
+        )
+
+
+class TestAuxiliaryHeads:
+    @pytest.mark.parametrize("aux", ["aux1", "aux2"])
+    def test_logits(self, aux):
+        """By NumPy, after the pooling, in which torchvision is not the paper's."""
+        _, variables = models.load_torch("googlenet", drawn("googlenet"))
+        p, statistics = (variables[kind][aux] for kind in ("params", "batch_stats"))
+        norm, running = p["conv"]["bn"], statistics["conv"]["bn"]
+        x = draw_features()[aux] @ p["conv"]["conv"]["kernel"][0, 0]
+        x = (x - running["mean"]) / np.sqrt(running["var"] + 0.001) * norm["scale"] + norm["bias"]
+        x = np.maximum(x, 0).reshape(2, -1)
+        x = np.maximum(x @ p["fc1"]["kernel"] + p["fc1"]["bias"], 0)
+        assert_close(x @ p["fc2"]["kernel"] + p["fc2"]["bias"], np.array(golden("googlenet")[aux]))
+
+    def test_are_there_if_the_weights_have_them(self):
+        whole = models.load_torch("googlenet", drawn("googlenet"))
+        state = {key: x for key, x in drawn("googlenet").items() if not key.startswith("aux")}
+        model, variables = models.load_torch("googlenet", state)
+        assert (whole[0].aux, model.aux) == (0.3, 0)
+        assert whole[1]["params"].keys() - variables["params"].keys() == {"aux1", "aux2"}
+
+    def test_one_is_not_enough(self):
+        state = {key: x for key, x in drawn("googlenet").items() if not key.startswith("aux1")}
+        with pytest.raises(
+            ValueError, match=r"missing: .*aux1\.conv\.conv\.weight \[128, 512, 1, 1"
+        ):
+            models.load_torch("googlenet", state)
+
+
+class TestSources:
+    def test_safetensors(self, tmp_path):
+        path = tmp_path / "resnet18.safetensors"
+        safetensors.numpy.save_file(drawn("resnet18"), path)
+        expected = models.load_torch("resnet18", drawn("resnet18"))
+        assert_same(models.load_torch("resnet18", path), expected)
+        assert_same(models.load_torch("resnet18", str(path)), expected)
+
+    def test_pth(self):
+        with pytest.raises(ValueError, match=r"extra: bfloat16 \[2, 3\]; empty \[0, 3\]; float16"):
+            models.load_torch("resnet18", GOLDEN / "zip.pth")
+
+    def test_whatever_is_an_array_to_numpy(self):
+        class Tensor:
+            def __init__(self, array):
+                self.array, self.shape = array, array.shape
+
+            def __array__(self, dtype=None, copy=None):
+                return self.array
+
+            def __len__(self):
+                return len(self.array)
+
+        state = {key: Tensor(value) for key, value in drawn("resnet18").items()}
+        assert_same(
+            models.load_torch("resnet18", state), models.load_torch("resnet18", drawn("resnet18"))
+        )
+
+
+def assert_same(found, expected):
+    assert found[0] == expected[0]
+    found, expected = (traverse_util.flatten_dict(variables) for _, variables in (found, expected))
+    assert found.keys() == expected.keys()
+    for path in expected:
+        np.testing.assert_array_equal(found[path], expected[path])
+
+
+class TestRefused:
+    def test_all_that_is_wrong_is_listed(self):
+        state = empty("resnet18")
+        del state["layer1.0.bn2.running_var"], state["fc.bias"]
+        state |= {"fc.scale": np.zeros(10), "layer5.0.conv1.weight": np.zeros((1, 2, 3, 3))}
+        state |= {"conv1.weight": np.zeros((64, 3, 3, 3)), "bn1.bias": np.zeros(32)}
+        with pytest.raises(ValueError, match="state dict") as caught:
+            models.load_torch("resnet18", state)
+        assert str(caught.value).split("\n") == [
+            "not a state dict of torchvision's resnet18:",
+            "  missing: fc.bias [10]; layer1.0.bn2.running_var [64]",
+            "  extra: fc.scale [10]; layer5.0.conv1.weight [1, 2, 3, 3]",
+            "  misshapen: bn1.bias [32], not [64]; conv1.weight [64, 3, 3, 3], not [64, 3, 7, 7]",
+        ]
+
+    def test_shapes_are_compared_before_anything_is_converted(self):
+        """As many numbers, and our own layout: neither passes."""
+        state = empty("resnet18") | {"conv1.weight": np.zeros((7, 7, 3, 64))}
+        with pytest.raises(ValueError, match=r"conv1\.weight \[7, 7, 3, 64\], not \[64, 3, 7, 7\]"):
+            models.load_torch("resnet18", state)
+        state = empty("alexnet") | {"classifier.1.weight": np.zeros((9216, 4096), np.float16)}
+        message = r"classifier\.1\.weight \[9216, 4096\], not \[4096, 9216\]"
+        with pytest.raises(ValueError, match=message):
+            models.load_torch("alexnet", state)
+
+    @pytest.mark.parametrize("last", [(), (0,)])
+    def test_last_layer_that_gives_no_classes(self, last):
+        state = empty("resnet18") | {"fc.weight": np.zeros(last)}
+        with pytest.raises(ValueError, match=r"misshapen: .*fc\.weight \[0?\], not \["):
+            models.load_torch("resnet18", state)
+
+    def test_weights_of_another_network(self):
+        with pytest.raises(ValueError, match=r"missing: .*features\.0\.bias .*\n  extra: .*bn1\.b"):
+            models.load_torch("vgg11", empty("resnet18"))
+
+    @pytest.mark.parametrize(
+        ("name", "near"), [("resnet1O1", "resnet101"), ("vgg16bn", "vgg16_bn")]
+    )
+    def test_unknown_network(self, name, near):
+        message = rf"torchvision's weights: '{name}'; choices: .*did you mean '{near}'\?"
+        with pytest.raises(ValueError, match=message):
+            models.load_torch(name, {})
