@@ -2,14 +2,17 @@
 
 The recurrence is that of `geometry.ReceptiveField.then`, carried through a jaxpr value by value and
 with the place of each window: where branches meet (a shortcut's sum, an Inception module, the taps
-of a LOCAL layer), a neuron sees all that any of them sees.
+of a LOCAL layer), a neuron sees all that any of them sees. Border effects are left aside.
+
+A primitive has a rule here, or is elementwise, or is refused; none is guessed.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from cnnlab.geometry import ReceptiveField
 
@@ -20,99 +23,302 @@ Field = ReceptiveField | None
 
 
 class _View(NamedTuple):
-    """Pixels `first` to `last` are what neuron 0 sees; the next one sees `step` pixels further."""
+    """What neurons see of one axis of the image: neuron 0 pixels `first` to `last`.
+
+    Along the array's dimension `axis` each next neuron sees `step` pixels further. Step 0: all see
+    the same, or their places are lost, as in a flattened map. No axis: that dimension is gone.
+    """
 
     first: int
     last: int
     step: int
+    axis: int | None
 
     def then(self, kernel: int, stride: int, dilation: int = 1, padding: int = 0) -> "_View":
-        return _View(
-            self.first - padding * self.step,
-            self.last + ((kernel - 1) * dilation - padding) * self.step,
-            self.step * stride,
+        return self._replace(
+            first=self.first - padding * self.step,
+            last=self.last + ((kernel - 1) * dilation - padding) * self.step,
+            step=self.step * stride,
         )
 
+    def shifted(self, neurons: int) -> "_View":
+        """The view when neuron `neurons` takes the place of neuron 0."""
+        return self.then(1, 1, padding=-neurons)
 
-_IMAGE = _View(0, 0, 1)
-_UNSEEN = _View(0, -1, 0)
+
+_UNSEEN = _View(0, -1, 0, None)
+"""Of a value that no pixel has a part in: a parameter, a constant."""
+
+Seen = _View | None
 
 
-def receptive_fields(fn: Callable[..., Any], *args: Any) -> dict[str, Field]:
-    """Fields of the values that `fn` names with `checkpoint_name`.
+def receptive_fields(fn: Callable[[Any], Any], images: Any) -> list[tuple[Field, Field]]:
+    """Fields along the height and the width of all arrays that `fn` returns.
 
     Args:
-        fn: takes `args` and is traced, not run.
-        *args: pytrees of arrays or shapes; the last one is the image batch [N, H, W, C].
+        fn: takes `images` and is traced, not run.
+        images: array or shape [N, H, W, C].
 
     Returns:
-        For each name the field along the image's height, or `WHOLE`.
+        For each leaf of what `fn` returns the fields along the image's height and width, or
+        `WHOLE`.
+
+    Raises:
+        NotImplementedError: an operation on what sees the image whose field is not known here.
     """
-    closed = jax.make_jaxpr(fn)(*args)
-    images = len(jax.tree.leaves(args[-1]))
-    params = len(closed.jaxpr.invars) - images
-    named: dict[str, _View | None] = {}
-    _walk(closed, [*[_UNSEEN] * params, *[_IMAGE] * images], named)
-    return {
-        name: view and ReceptiveField(view.last - view.first + 1, view.step)
-        for name, view in named.items()
-    }
+    closed = jax.make_jaxpr(fn)(images)
+    along = ([_field(seen) for seen in _walk(closed, [_View(0, 0, 1, axis)])] for axis in (1, 2))
+    return list(zip(*along, strict=True))
 
 
-def _walk(
-    closed: ClosedJaxpr, inputs: list[_View | None], named: dict[str, _View | None]
-) -> list[_View | None]:
-    jaxpr = closed.jaxpr
-    views: dict[Any, _View | None] = dict.fromkeys(jaxpr.constvars, _UNSEEN)
+def _field(seen: Seen) -> Field:
+    return seen and ReceptiveField(int(seen.last - seen.first + 1), int(seen.step))
+
+
+def _walk(closed: ClosedJaxpr | Jaxpr, inputs: list[Seen]) -> list[Seen]:
+    jaxpr = closed.jaxpr if isinstance(closed, ClosedJaxpr) else closed
+    views: dict[Any, Seen] = dict.fromkeys(jaxpr.constvars, _UNSEEN)
     views |= dict(zip(jaxpr.invars, inputs, strict=True))
 
-    def of(var: Any) -> _View | None:
-        return _UNSEEN if isinstance(var, Literal) else views[var]
+    def of(var: Any) -> Seen:
+        return _UNSEEN if isinstance(var, Literal) or 0 in var.aval.shape else views[var]
 
     for eqn in jaxpr.eqns:
-        seen = [of(var) for var in eqn.invars]
-        inner = next((v for v in eqn.params.values() if isinstance(v, ClosedJaxpr)), None)
-        if inner is not None and len(inner.jaxpr.invars) == len(seen):
-            outs = _walk(inner, seen, named)
-        else:
-            outs = [_through(eqn, seen)] * len(eqn.outvars)
-        if eqn.primitive.name == "name":
-            named[eqn.params["name"]] = outs[0]
+        outs = _through(eqn, [of(var) for var in eqn.invars])
         views |= dict(zip(eqn.outvars, outs, strict=True))
     return [of(var) for var in jaxpr.outvars]
 
 
-def _through(eqn: Any, seen: list[_View | None]) -> _View | None:
+def _through(eqn: Any, seen: list[Seen]) -> list[Seen]:
     """What is seen behind one primitive, from what its operands see."""
-    view = _union(seen)
-    if view is WHOLE or view == _UNSEEN:
-        return view
-    name, params, x = eqn.primitive.name, eqn.params, eqn.invars[0].aval
-    if name == "conv_general_dilated":
-        kernel = eqn.invars[1].aval.shape[params["dimension_numbers"].rhs_spec[2]]
-        stride, dilation = params["window_strides"][0], params["rhs_dilation"][0]
-        return view.then(kernel, stride, dilation, padding=params["padding"][0][0])
-    if name.startswith("reduce_window"):
-        kernel, stride = params["window_dimensions"][1], params["window_strides"][1]
-        return view.then(kernel, stride, padding=params["padding"][1][0])
-    if name == "slice":
-        strides = params["strides"] or (1,) * x.ndim
-        return view.then(1, strides[1], padding=-params["start_indices"][1])
-    if name == "pad":
-        return view.then(1, 1, padding=params["padding_config"][1][0])
-    if name.startswith("reduce_") and x.ndim == 4 and {1, 2} & set(params["axes"]):
-        return WHOLE
-    if name == "dot_general":
-        return WHOLE if x.ndim == 2 else view
-    return view
+    name, outs = eqn.primitive.name, len(eqn.outvars)
+    if all(view == _UNSEEN for view in seen):
+        return [_UNSEEN] * outs
+    if name in _CALLS:
+        return _walk(eqn.params[_CALLS[name]], seen)
+    if any(view is WHOLE for view in seen):
+        return [WHOLE] * outs
+    views = [view or _UNSEEN for view in seen]
+    if name in _ELEMENTWISE:
+        shape = eqn.outvars[0].aval.shape
+        spread = [
+            _spread(view, var, shape, view.axis)
+            for view, var in zip(views, eqn.invars, strict=True)
+        ]
+        return [_union(spread, eqn)] * outs
+    if name not in _RULES:
+        raise _unknown(eqn, "no rule for it")
+    return _RULES[name](eqn, views)
 
 
-def _union(seen: list[_View | None]) -> _View | None:
-    views = [view for view in seen if view is not WHOLE]
-    if len(views) < len(seen):
-        return WHOLE
+def _unknown(eqn: Any, reason: str) -> NotImplementedError:
+    return NotImplementedError(f"receptive field behind {eqn.primitive.name}: {reason}\n{eqn}")
+
+
+def _union(views: list[_View], eqn: Any) -> _View:
+    """All that several values see together, neuron by neuron."""
     views = [view for view in views if view != _UNSEEN]
     if not views:
         return _UNSEEN
-    firsts, lasts, steps = zip(*views, strict=True)
-    return _View(min(firsts), max(lasts), max(steps))
+    firsts, lasts, steps, axes = zip(*views, strict=True)
+    axis = axes[0]
+    if len(set(axes)) > 1:
+        raise _unknown(eqn, f"height or width stands in different places, {axes}")
+    if len(set(steps)) > 1 and axis is not None and eqn.outvars[0].aval.shape[axis] > 1:
+        raise _unknown(eqn, f"neighbours' fields lie {' and '.join(map(str, steps))} pixels apart")
+    return _View(min(firsts), max(lasts), max(steps), axis)
+
+
+def _sole(eqn: Any, views: list[_View]) -> _View:
+    """The view of the first operand, where it alone may see the image."""
+    if any(view != _UNSEEN for view in views[1:]):
+        raise _unknown(eqn, "more than its first operand sees the image")
+    return views[0]
+
+
+def _conv(eqn: Any, views: list[_View]) -> list[Seen]:
+    view, params = _sole(eqn, views), eqn.params
+    lhs, rhs, out = params["dimension_numbers"]
+    if view.axis == lhs[1]:
+        return [WHOLE]
+    if view.axis not in lhs[2:] or view.step == 0 or params["batch_group_count"] > 1:
+        raise _unknown(eqn, "it runs along an axis that is no height or width")
+    i = lhs.index(view.axis) - 2
+    if params["lhs_dilation"][i] > 1:
+        raise _unknown(eqn, "fractions of a stride are not counted")
+    kernel = eqn.invars[1].aval.shape[rhs[2 + i]]
+    stride, dilation = params["window_strides"][i], params["rhs_dilation"][i]
+    view = view.then(kernel, stride, dilation, padding=params["padding"][i][0])
+    return [view._replace(axis=out[2 + i])]
+
+
+def _reduce_window(eqn: Any, views: list[_View]) -> list[Seen]:
+    view, params = _sole(eqn, views), eqn.params
+    i = view.axis
+    if i is None:
+        return [view]
+    kernel, stride = params["window_dimensions"][i], params["window_strides"][i]
+    padding, dilation = params["padding"][i][0], params["window_dilation"][i]
+    if (kernel > 1 and view.step == 0) or params["base_dilation"][i] > 1:
+        raise _unknown(eqn, "its windows slide over what has no places")
+    return [view.then(kernel, stride, dilation, padding)]
+
+
+def _slice(eqn: Any, views: list[_View]) -> list[Seen]:
+    (view,), params = views, eqn.params
+    if view.axis is None:
+        return [view]
+    stride = params["strides"][view.axis] if params["strides"] else 1
+    return [view.shifted(params["start_indices"][view.axis]).then(1, stride)]
+
+
+def _split(eqn: Any, views: list[_View]) -> list[Seen]:
+    (view,), sizes = views, eqn.params["sizes"]
+    if view.axis != eqn.params["axis"]:
+        return [view] * len(sizes)
+    return [view.shifted(int(sum(sizes[:i]))) for i in range(len(sizes))]
+
+
+def _pad(eqn: Any, views: list[_View]) -> list[Seen]:
+    view = _sole(eqn, views)
+    if view.axis is None:
+        return [view]
+    low, _, between = eqn.params["padding_config"][view.axis]
+    if between:
+        raise _unknown(eqn, "it pads between neighbours")
+    return [view.shifted(-low)]
+
+
+def _concatenate(eqn: Any, views: list[_View]) -> list[Seen]:
+    """Behind one another along the axis itself: the parts go on as one, or the longest has borders.
+
+    Padding by the edge's own pixels is such a border.
+    """
+    axis, shapes = eqn.params["dimension"], [var.aval.shape for var in eqn.invars]
+    if all(view.axis != axis for view in views):
+        return [_union(views, eqn)]
+    lengths = [shape[axis] for shape in shapes]
+    parts = [view.shifted(-sum(lengths[:i])) for i, view in enumerate(views)]
+    seen = [part for part in parts if part != _UNSEEN]
+    longest = lengths.index(max(lengths))
+    if len(set(seen)) > 1 and 2 * lengths[longest] <= sum(lengths):
+        raise _unknown(eqn, "its parts see different places, and none is longer than the rest")
+    return [seen[0] if len(set(seen)) == 1 else parts[longest]]
+
+
+def _stack(eqn: Any, views: list[_View]) -> list[Seen]:
+    view = _union(views, eqn)
+    return [_moved(view, view.axis is not None and view.axis >= eqn.params["axis"])]
+
+
+def _moved(view: _View, places: int) -> _View:
+    return view if view.axis is None else view._replace(axis=view.axis + places)
+
+
+def _transpose(eqn: Any, views: list[_View]) -> list[Seen]:
+    (view,) = views
+    if view.axis is None:
+        return [view]
+    return [view._replace(axis=eqn.params["permutation"].index(view.axis))]
+
+
+def _broadcast(eqn: Any, views: list[_View]) -> list[Seen]:
+    view = _sole(eqn, views)
+    if view.axis is None:
+        return [view]
+    axis = eqn.params["broadcast_dimensions"][view.axis]
+    return [_spread(view, eqn.invars[0], eqn.outvars[0].aval.shape, axis)]
+
+
+def _spread(view: _View, var: Any, shape: tuple[int, ...], axis: int | None) -> _View:
+    """The view on `axis` of `shape`; where that repeats what was one neuron, all see the same."""
+    if axis is None:
+        return view
+    return view._replace(axis=axis, step=view.step * (var.aval.shape[view.axis] == shape[axis]))
+
+
+def _squeeze(eqn: Any, views: list[_View]) -> list[Seen]:
+    (view,) = views
+    return [_without(view, eqn.params["dimensions"])]
+
+
+def _without(view: _View, dimensions: tuple[int, ...]) -> _View:
+    """The view when dimensions are gone."""
+    if view.axis in dimensions:
+        return view._replace(axis=None)
+    return _moved(view, -sum(gone < (view.axis or 0) for gone in dimensions))
+
+
+def _reduce(eqn: Any, views: list[_View]) -> list[Seen]:
+    view, axes = _sole(eqn, views), eqn.params["axes"]
+    return [WHOLE if view.axis in axes else _without(view, axes)]
+
+
+def _reshape(eqn: Any, views: list[_View]) -> list[Seen]:
+    """Keeps the axis, or merges it with its neighbours, as flattening does: places are lost."""
+    (view,) = views
+    if view.axis is None:
+        return [view]
+    old, new = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    before, size = math.prod(old[: view.axis]), old[view.axis]
+    axis = max(i for i in range(len(new)) if math.prod(new[:i]) <= before)
+    if math.prod(new[:axis]) == before and new[axis] == size:
+        return [view._replace(axis=axis)]
+    if math.prod(new[: axis + 1]) < before * size:
+        raise _unknown(eqn, "height or width falls into two dimensions")
+    return [view._replace(axis=axis, step=0)]
+
+
+def _dot(eqn: Any, views: list[_View]) -> list[Seen]:
+    """Whole where the axis is summed over; else it stands among the batch's or what is free."""
+    contracted, batch = eqn.params["dimension_numbers"]
+    frees = [
+        [i for i in range(var.aval.ndim) if i not in (*contracted[side], *batch[side])]
+        for side, var in enumerate(eqn.invars)
+    ]
+    outs = []
+    for side, view in enumerate(views):
+        if view.axis in contracted[side]:
+            return [WHOLE]
+        order = [*batch[side], *[-1] * (side * len(frees[0])), *frees[side]]
+        outs.append(view if view.axis is None else view._replace(axis=order.index(view.axis)))
+    return [_union(outs, eqn)]
+
+
+_CALLS = {
+    "jit": "jaxpr",
+    "remat2": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+"""Primitives that run a jaxpr on their operands as they are, and the parameter that holds it."""
+
+_RULES: dict[str, Callable[[Any, list[_View]], list[Seen]]] = {
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _conv,
+    "dot_general": _dot,
+    "pad": _pad,
+    "reduce_window": _reduce_window,
+    "reshape": _reshape,
+    "slice": _slice,
+    "split": _split,
+    "squeeze": _squeeze,
+    "stack": _stack,
+    "transpose": _transpose,
+    **dict.fromkeys(
+        ("reduce_window_max", "reduce_window_min", "reduce_window_sum"), _reduce_window
+    ),
+    **dict.fromkeys(("argmax", "argmin", "reduce_and", "reduce_or"), _reduce),
+    **dict.fromkeys(("reduce_max", "reduce_min", "reduce_prod", "reduce_sum"), _reduce),
+}
+
+_NARY = """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type
+    copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite
+    le lgamma log log1p logistic lt max min mul name ne neg nextafter not or pow reduce_precision
+    rem round rsqrt select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor
+"""
+_ELEMENTWISE = frozenset(_NARY.split())
+"""Primitives whose neuron at a place is made of its operands at that place, or of a scalar."""

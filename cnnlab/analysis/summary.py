@@ -1,28 +1,45 @@
-"""The layer table of a network, as the notes write VGG's: by tracing shapes, allocating nothing.
+"""The layer table of a network, as the notes write VGG's: by tracing shapes, allocating nothing."""
 
-Conventions: a MAC is one multiply-add of a CONV, LOCAL or FC layer, with the padding's zeros
-counted; bias adds, norms and pooling are not. Activations are the numbers that INPUT, CONV, LOCAL,
-POOL, GAP and FC put out for one image, as in N0's table; BN, RELU, DROP and ADD work in place.
-"""
-
-import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
-from jax.ad_checkpoint import checkpoint_name
+from flax.traverse_util import flatten_dict
 
 from cnnlab import nn
+from cnnlab.analysis import rendering
+from cnnlab.analysis.memory import Memory, estimate_memory
 from cnnlab.analysis.receptive_field import WHOLE, Field, receptive_fields
+from cnnlab.analysis.trace import Call, layer_calls
 from cnnlab.geometry import ReceptiveField
+from cnnlab.ops import Size
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: `shape` is its output's for one image, `field` what one output neuron sees."""
+    """One layer, for one image.
+
+    Attributes:
+        path: its name in the network, e.g. `stage1_block1/conv1`; "" for the input.
+        notation: what it is, as the notes write it.
+        shape: of what it puts out, e.g. (H, W, C).
+        weights: trainable numbers but biases. What is called again counts once.
+        biases: trainable numbers that are added.
+        activations: numbers it puts out, 0 where it works in place.
+        macs: multiply-adds.
+        fields: what one of its neurons sees along the height and the width; `WHOLE` (None) for
+            all of it.
+        kernel: F in pixels, a pair where height and width differ; None without a window.
+        stride: S in pixels.
+        padding: P in pixels on each side.
+    """
 
     path: str
     notation: str
@@ -31,19 +48,40 @@ class Row:
     biases: int
     activations: int
     macs: int
-    field: Field
+    fields: tuple[Field, Field]
+    kernel: Size | None = None
+    stride: Size | None = None
+    padding: Size | None = None
+
+    @property
+    def params(self) -> int:
+        """Trainable numbers: weights and biases."""
+        return self.weights + self.biases
+
+    @property
+    def field(self) -> Field:
+        """The larger of the two fields."""
+        height, width = self.fields
+        if height is WHOLE or width is WHOLE:
+            return WHOLE
+        return max(height, width, key=lambda field: field.size)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Rows and their totals, for one image."""
+    """Rows and their totals, for one image.
+
+    `print` shows a table, a notebook draws one; `table` writes Markdown, LaTeX and HTML, and
+    `to_frame` gives the plain numbers to pandas, and through it to CSV and JSON. They all have the
+    columns of `COLUMNS`, and choose among them by `columns=`.
+    """
 
     rows: tuple[Row, ...]
 
     @property
     def params(self) -> int:
         """Trainable numbers: weights and biases, a norm's scale and offset."""
-        return sum(row.weights + row.biases for row in self.rows)
+        return sum(row.params for row in self.rows)
 
     @property
     def activations(self) -> int:
@@ -57,59 +95,147 @@ class Summary:
 
     @property
     def receptive_field(self) -> ReceptiveField:
-        """What a neuron of the last feature map sees."""
+        """What a neuron of the last feature map sees; one pixel where there is no feature map."""
         return [row.field for row in self.rows if row.field is not WHOLE][-1]
 
+    def memory(self, batch_size: int = 1, dtype: Any = "float32", *, cache: int = 1) -> Memory:
+        """The notes' estimate of the memory that a batch takes.
+
+        Args:
+            batch_size: images.
+            dtype: of the activations; parameters are always float32.
+            cache: numbers the optimiser keeps for each parameter: 1 momentum, 2 Adam.
+
+        Raises:
+            ValueError: a number out of range; an unknown dtype.
+        """
+        image, *layers = self.rows
+        return estimate_memory(
+            activations=sum(row.activations for row in layers),
+            params=self.params,
+            pixels=image.activations,
+            batch_size=batch_size,
+            dtype=dtype,
+            cache=cache,
+        )
+
+    def table(self, form: str = "text", columns: Sequence[str] = rendering.SHOWN) -> str:
+        """The table and its totals, to be read.
+
+        Args:
+            form: "text", "markdown", "latex" or "html".
+            columns: some of `COLUMNS`, in the order wanted.
+
+        Raises:
+            ValueError: an unknown form or column.
+        """
+        return rendering.table(self, form, columns)
+
+    def to_frame(self, columns: Sequence[str] = tuple(rendering.COLUMNS)) -> "pd.DataFrame":
+        """The rows as plain numbers, without totals; missing where there is no window.
+
+        A missing receptive field is the whole image. Shares are fractions of the network's total.
+
+        Raises:
+            ValueError: an unknown column.
+        """
+        return rendering.frame(self, columns)
+
     def __str__(self) -> str:
-        lines = [f"{'layer':<16}{'output':>14}{'weights':>13}{'MACs':>17}{'sees':>6}"]
-        for row in self.rows:
-            shape = "x".join(map(str, row.shape))
-            sees = "all" if row.field is WHOLE else str(row.field.size)
-            weights = f"{row.weights + row.biases:,}"
-            lines.append(f"{row.notation:<16}{shape:>14}{weights:>13}{row.macs:>17,}{sees:>6}")
-        total = f"{self.params:,}"
-        lines.append(f"{'total':<16}{'':>14}{total:>13}{self.macs:>17,}{'':>6}")
-        return "\n".join(lines)
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        return self.table("html")
 
 
 def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
-    """The layer table of `model` on one image of `input_shape` (H, W, C).
+    """The layer table of `model` at test time, on one image of `input_shape` (H, W, C).
+
+    Conventions: a MAC is one multiply-add of a CONV, LOCAL or FC layer, with the padding's zeros
+    counted; bias adds, norms and pooling are not. Activations are the numbers that INPUT, CONV,
+    LOCAL, POOL, GAP and FC put out, as in N0's table; BN, RELU, LRN, DROP, ADD and CONCAT work in
+    place. A layer that is called again has a row for each call, and its weights stand in the first.
 
     Raises:
         DoesNotFit: where the model does not fit that input.
+        ValueError: `input_shape` is no image's; the model has parameters outside its layers.
+        TypeError: `model` is no Linen module.
+        NotImplementedError: an operation whose receptive field is not known.
     """
-    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x), image)
-    traced: dict[str, Row] = {}
+    _check(model, input_shape)
+    # Two images, so that no reshape can take a dimension of size 1 for the batch.
+    images = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
+    calls: list[Call] = []
 
-    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        y = call(*args, **kwargs)
-        layer = context.module
-        if context.method_name != "__call__" or not isinstance(layer, nn.Layer):
-            return y
-        path = "/".join(layer.path)
-        traced[path] = _row(path, layer, args[0], y)
-        return checkpoint_name(y, path)
+    def forward(x: Any) -> list[Any]:
+        # Not `init`, which would also call what is only there to be trained.
+        with layer_calls() as called:
+            rngs = {"params": jax.random.key(0)}
+            _, variables = model.apply({}, x, train=False, rngs=rngs, mutable=True)
+        calls[:] = called
+        _check_all_counted(variables.get("params", {}), called)
+        return [call.output for call in called]
 
-    def forward(variables: Any, x: Any) -> Any:
-        with linen.intercept_methods(record):
-            return model.apply(variables, x, train=False)
-
-    fields = receptive_fields(forward, variables, image)
+    fields = receptive_fields(forward, images)
+    rows = [_row(call, seen) for call, seen in zip(calls, fields, strict=True)]
+    pixel = ReceptiveField()
     size = math.prod(input_shape)
-    first = Row("", "INPUT", tuple(input_shape), 0, 0, size, 0, ReceptiveField())
-    # Fields are known only once the whole is traced.
-    rows = (dataclasses.replace(row, field=fields[path]) for path, row in traced.items())
-    return Summary((first, *rows))
+    return Summary((Row("", "INPUT", tuple(input_shape), 0, 0, size, 0, (pixel, pixel)), *rows))
 
 
-def _row(path: str, layer: nn.Layer, x: Any, y: Any) -> Row:
-    shape = y.shape[1:]
-    sizes = {
-        name: math.prod(value.shape) for name, value in layer.variables.get("params", {}).items()
-    }
-    biases = sizes.pop("bias", 0)
-    weights = sum(sizes.values())
-    activations = 0 if layer.in_place else math.prod(shape)
-    macs = layer.macs(weights, shape)
-    return Row(path, layer.notation, shape, weights, biases, activations, macs, WHOLE)
+def _check(model: Any, input_shape: Any) -> None:
+    if not isinstance(model, linen.Module):
+        hint = "; cnnlab.models.create makes one from a name or a pattern"
+        raise TypeError(
+            f"summarize wants a Linen module, not {model!r}{hint * isinstance(model, str)}"
+        )
+    whole = isinstance(input_shape, Sequence) and all(type(size) is int for size in input_shape)
+    if not whole or len(input_shape) != 3 or min(input_shape) < 1:
+        raise ValueError(
+            f"input_shape is (height, width, channels), whole numbers from 1; got {input_shape!r}"
+        )
+
+
+def _check_all_counted(params: Any, calls: list[Call]) -> None:
+    shapes = {id(leaf) for call in calls for leaf in jax.tree.leaves(call.params)}
+    lost = ["/".join(path) for path, leaf in flatten_dict(params).items() if id(leaf) not in shapes]
+    if lost:
+        raise ValueError(
+            f"a summary counts what is inside nn.Layer, and these are not: {', '.join(lost)}"
+        )
+
+
+def _row(call: Call, fields: tuple[Field, Field]) -> Row:
+    layer, shape = call.layer, call.output.shape[1:]
+    sizes = {path: leaf.size for path, leaf in flatten_dict(call.params).items()}
+    biases = sum(size for path, size in sizes.items() if path[-1] == "bias")
+    weights = sum(sizes.values()) - biases
+    first = call.time == 1
+    return Row(
+        path=call.path,
+        notation=layer.notation,
+        shape=shape,
+        weights=weights * first,
+        biases=biases * first,
+        activations=0 if layer.in_place else math.prod(shape),
+        macs=layer.macs(weights, shape),
+        fields=fields,
+        **_window(layer),
+    )
+
+
+def _window(layer: nn.Layer) -> dict[str, Size]:
+    """Kernel, stride and padding in pixels."""
+    kernel = getattr(layer, "kernel_size", None)
+    if kernel is None:
+        return {}
+    # Windows tile the input where a pool says nothing else; other filters go pixel by pixel.
+    stride = getattr(layer, "stride", None if isinstance(layer, nn.Subsample) else 1)
+    padding = getattr(layer, "pixels", getattr(layer, "padding", 0))
+    sizes = {"kernel": kernel, "stride": kernel if stride is None else stride, "padding": padding}
+    return {name: _plain(size) for name, size in sizes.items()}
+
+
+def _plain(size: Size) -> Size:
+    """One number where height and width are equal."""
+    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size

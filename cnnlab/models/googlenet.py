@@ -108,22 +108,23 @@ class GoogLeNet(linen.Module):
     large: int
     last_pool: int
     dropout: float
-    norm: Callable[..., linen.Module] | None
-    """None: no batch norm but biases, and local response normalisation as in the paper."""
+    batch_norm: bool
+    """If not, biases and local response normalisation, as in the paper."""
     dtype: Any = jnp.float32
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """x [N, H, W, C] -> logits [N, classes]."""
-        conv = partial(nn.ConvNormReLU, conv=partial(nn.Conv, dtype=self.dtype), norm=self.norm)
+        norm = partial(nn.BatchNorm, epsilon=0.001) if self.batch_norm else None
+        conv = partial(nn.ConvNormReLU, conv=partial(nn.Conv, dtype=self.dtype), norm=norm)
         pool = partial(nn.MaxPool, stride=2, fit="pad")
         dense = partial(nn.Dense, dtype=self.dtype)
         x = conv(64, 7, 2, name="conv1")(x, train=train)
         x = pool(3, name="pool1")(x)
-        x = x if self.norm else nn.LocalResponseNorm(name="lrn1")(x)
+        x = x if self.batch_norm else nn.LocalResponseNorm(name="lrn1")(x)
         x = conv(64, 1, name="conv2")(x, train=train)
         x = conv(192, 3, name="conv3")(x, train=train)
-        x = x if self.norm else nn.LocalResponseNorm(name="lrn2")(x)
+        x = x if self.batch_norm else nn.LocalResponseNorm(name="lrn2")(x)
         x = pool(3, name="pool2")(x)
         for name, filters in _MODULES.items():
             if name == "4a":
@@ -141,13 +142,16 @@ class GoogLeNet(linen.Module):
 
 def googlenet(*, classes: int = 1000, aux: float = 0.0, dtype: Any = jnp.float32) -> GoogLeNet:
     """The paper's network: 6,998,552 parameters without auxiliary heads; `aux` is 0.3 there."""
-    return GoogLeNet(classes, _weight(aux), 5, 3, 0.4, None, dtype)
+    return GoogLeNet(
+        classes, _weight(aux), large=5, last_pool=3, dropout=0.4, batch_norm=False, dtype=dtype
+    )
 
 
 def googlenet_bn(*, classes: int = 1000, aux: float = 0.0, dtype: Any = jnp.float32) -> GoogLeNet:
     """Torchvision's network: 6,624,904 parameters, 13,004,888 with auxiliary heads."""
-    norm = partial(nn.BatchNorm, epsilon=0.001)
-    return GoogLeNet(classes, _weight(aux), 3, 2, 0.2, norm, dtype)
+    return GoogLeNet(
+        classes, _weight(aux), large=3, last_pool=2, dropout=0.2, batch_norm=True, dtype=dtype
+    )
 
 
 def _weight(aux: float) -> float:

@@ -1,5 +1,6 @@
 """One training step and one evaluation step, as pure functions to be jitted."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen
+from flax.traverse_util import flatten_dict
 from jax import Array
 
 from cnnlab import data
@@ -37,7 +39,8 @@ def make_update(
 ) -> Callable[[State, Array, Array, Array, Array], State]:
     """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
 
-    `first` says whether the batch begins an epoch.
+    `first` says whether the batch begins an epoch. The loss is the cross-entropy of the logits, and
+    of every pair (weight, logits) that the model sows in `aux_logits` weight times as much.
     """
 
     def update(state: State, x: Array, y: Array, key: Array, first: Array) -> State:
@@ -46,10 +49,13 @@ def make_update(
                 {"params": params, "batch_stats": state.batch_stats},
                 x,
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "aux_logits"],
                 rngs={"dropout": stream(key, DROPOUT, state.step)},
             )
             loss = cross_entropy(logits, y, label_smoothing).mean()
+            sown = flatten_dict(updates.get("aux_logits", {})).values()
+            for weight, auxiliary in itertools.chain(*sown):
+                loss += weight * cross_entropy(auxiliary, y, label_smoothing).mean()
             return loss, (logits, updates.get("batch_stats", {}))
 
         (loss, (logits, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(

@@ -1,5 +1,6 @@
 """Receptive fields: arithmetic, the traced network and the Jacobian's support say the same."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -174,13 +175,202 @@ class TestBranches:
         class Shortcut(linen.Module):
             @linen.compact
             def __call__(self, x, *, train=False):
-                return nn.Conv(2, 3)(nn.shortcut_a(x, 4, 2))
+                return nn.Conv(2, 3)(nn.ShortcutA(4, 2)(x))
 
         assert summarized(Shortcut(), 24, 2) == receptive_field([(1, 2), (3, 1)])
         assert extent(Shortcut(), 24, 2) == 5
 
     def test_resnet20(self):
         assert summarized(models.create("resnet20"), 32, 3) == ReceptiveField(81, 4)
+
+
+class Inception(linen.Module):
+    """Branches of four heights and widths, some with a side of 1, behind a strided convolution."""
+
+    @linen.compact
+    def __call__(self, x, *, train=False):
+        x = nn.Conv(2, 3, 2, padding=1)(x)
+        tall = nn.Conv(2, (5, 1))(nn.Conv(2, 1)(x))
+        wide = nn.Conv(2, (3, 1))(nn.Conv(2, (1, 7))(x))
+        pooled = nn.Conv(2, 1)(nn.MaxPool(3, 1, padding=1)(x))
+        return nn.Concat()(nn.ReLU()(nn.Conv(2, 1)(x)), tall, wide, pooled)
+
+
+class TestPapers:
+    """Blocks of the papers: by the recurrence, by the trace, and by the Jacobian's support."""
+
+    def spans(self, model, size, channels):
+        return tuple(last - first + 1 for first, last in support(model, size, channels))
+
+    def test_inception(self):
+        height, width = (
+            receptive_field([(3, 2), (large, 1)]) for large in (5, 7)
+        )  # the 5x1, the 1x7
+        row = cnnlab.summarize(Inception(), (40, 40, 2)).rows[-1]
+        assert row.fields == (height, width) == (ReceptiveField(11, 2), ReceptiveField(15, 2))
+        assert row.field == width
+        assert self.spans(Inception(), 40, 2) == (11, 15)
+
+    @pytest.mark.parametrize(("block", "first"), [(nn.Bottleneck, 1), (nn.BottleneckV1, 2)])
+    def test_bottleneck(self, block, first):
+        """Where the 1x1 steps, the 3x3 behind it sees twice as far."""
+        conv = partial(nn.Conv, use_bias=False)
+        model = block(2, 2, conv, nn.BatchNorm, shortcut="B")
+        field = receptive_field([(1, first), (3, 2 // first)])
+        assert cnnlab.summarize(model, (20, 20, 3)).rows[-1].field == field
+        assert self.spans(model, 20, 3) == (field.size, field.size) == (1 + 2 * first,) * 2
+
+    def test_preactivated(self):
+        conv = partial(nn.Conv, use_bias=False)
+        model = nn.ResidualBlock(4, 2, conv, nn.BatchNorm, shortcut="B", order="full_preact")
+        assert cnnlab.summarize(model, (24, 24, 2)).rows[-1].field == ReceptiveField(7, 2)
+        assert self.spans(model, 24, 2) == (7, 7)
+
+    def test_one_side(self):
+        """CONV1x7 sees one row."""
+        row = cnnlab.summarize(nn.Conv(2, (1, 7)), (16, 16, 1)).rows[-1]
+        assert (row.notation, row.kernel, row.padding) == ("CONV1x7-2", (1, 7), (0, 3))
+        assert row.fields == (ReceptiveField(1, 1), ReceptiveField(7, 1))
+        assert self.spans(nn.Conv(2, (1, 7)), 16, 1) == (1, 7)
+
+
+class Of(nn.Layer):
+    """Any function as a layer."""
+
+    fn: Callable
+
+    notation = "OF"
+
+    def __call__(self, x, *, train=False):
+        return self.fn(x)
+
+
+class Around(linen.Module):
+    """A function between two 3x3 convolutions, of which the second may step."""
+
+    fn: Callable
+    stride: int = 1
+
+    @linen.compact
+    def __call__(self, x, *, train=False):
+        return nn.Conv(2, 3, self.stride)(Of(self.fn)(nn.Conv(2, 3)(x)))
+
+
+def edges(x):
+    return jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+
+
+def halves(x):
+    """Apart, each on its own, and together again."""
+    top, bottom = jnp.split(x, 2, axis=1)
+    return jnp.concatenate([jax.nn.relu(top), 2 * bottom], axis=1)
+
+
+def channels_first(x):
+    kernel = jnp.ones((2, 2, 3, 1))
+    y = jax.lax.conv_general_dilated(jnp.moveaxis(x, -1, 1), kernel, (2, 1), "VALID")
+    return jnp.transpose(y, (0, 2, 3, 1))
+
+
+def unevenly(x):
+    """Different windows on either axis, and pixels cut off by a negative padding."""
+    x = jax.lax.pad(x, 0.0, ((0, 0, 0), (-1, 3, 0), (2, -2, 0), (0, 0, 0)))
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 1, 1), (1, 1, 2, 1), "VALID")
+
+
+def lower(x):
+    """Every pixel with the one above it: by two rows of padding, and one cut off again."""
+    return x + jnp.pad(x, ((0, 0), (2, 0), (0, 0), (0, 0)))[:, 1:-1]
+
+
+def mixed(x):
+    """1x1 convolutions as products of matrices, over channels alone."""
+    gate = jax.nn.softmax(jnp.einsum("nhwc,ck->nhwk", x, jnp.ones((2, 2))))
+    parted = x.reshape(*x.shape[:2], 1, x.shape[2], 1, 2)[:, :, 0, :, 0]
+    return jnp.stack([gate * x, parted], axis=1).sum(axis=1)
+
+
+class TestOperations:
+    @pytest.mark.parametrize(
+        ("fn", "between"),
+        [
+            (edges, [(1, 1), (1, 1)]),
+            (halves, [(1, 1), (1, 1)]),
+            (channels_first, [(3, 2), (1, 1)]),
+            (unevenly, [(3, 1), (1, 2)]),
+            (lower, [(2, 1), (1, 1)]),
+            (mixed, [(1, 1), (1, 1)]),
+            (lambda x: x[:, 1::2, :-3], [(1, 2), (1, 1)]),
+            (jax.checkpoint(jnp.sin), [(1, 1), (1, 1)]),
+            (lambda x: jnp.clip(x, 0, 6) * (x > 1) + jax.nn.gelu(x), [(1, 1), (1, 1)]),
+            (lambda x: jnp.var(x, axis=-1, keepdims=True) * x, [(1, 1), (1, 1)]),
+        ],
+    )
+    def test_known(self, fn, between):
+        expected = tuple(receptive_field([(3, 1), middle, (3, 2)]) for middle in between)
+        row = cnnlab.summarize(Around(fn, 2), (32, 32, 1)).rows[-1]
+        assert row.fields == expected
+
+    @pytest.mark.parametrize(
+        "fn", [edges, lower, channels_first, unevenly, lambda x: x[:, 1::2, :-3]]
+    )
+    def test_as_the_jacobian_has_it(self, fn):
+        fields = cnnlab.summarize(Around(fn), (32, 32, 1)).rows[-1].fields
+        spans = support(Around(fn), 32)
+        assert tuple(field.size for field in fields) == tuple(b - a + 1 for a, b in spans)
+
+    def test_along_one_axis(self):
+        """The mean of each column sees all of its height and one pixel of the width."""
+        _, row = cnnlab.summarize(Of(lambda x: x.mean(axis=1)), (8, 8, 1)).rows
+        assert row.fields == (None, ReceptiveField(1, 1))
+        assert row.field is None
+
+    def test_a_gate_from_the_whole_image(self):
+        def squeeze_and_excite(x):
+            return x * jax.nn.sigmoid(x.mean(axis=(1, 2), keepdims=True))
+
+        assert cnnlab.summarize(Around(squeeze_and_excite), (16, 16, 1)).rows[-1].field is None
+
+    def test_flattened(self):
+        """Flat, a neuron still sees what it saw; an FC on it sees everything."""
+
+        class Flat(linen.Module):
+            @linen.compact
+            def __call__(self, x, *, train=False):
+                x = Of(lambda x: x.reshape(x.shape[0], -1))(nn.Conv(2, 3)(x))
+                return nn.Dense(2)(nn.ReLU()(x))
+
+        *_, relu, dense = cnnlab.summarize(Flat(), (8, 8, 1)).rows
+        assert relu.field.size == 3
+        assert dense.field is None
+
+    @pytest.mark.parametrize("size", [1, 2])
+    def test_dense_on_few_pixels_sees_them_all(self, size):
+        model = models.pattern("INPUT -> CONV4-2/4p0 -> FC-3")
+        *_, conv, dense = cnnlab.summarize(model, (4 * size, 4 * size, 1)).rows
+        assert conv.field == ReceptiveField(4, 4)
+        assert dense.field is None
+
+    @pytest.mark.parametrize(
+        ("fn", "reason"),
+        [
+            (lambda x: jnp.sort(x, axis=1), "sort"),
+            (lambda x: jnp.flip(x, axis=1), "rev"),
+            (lambda x: jnp.cumsum(x, axis=1), "cumsum"),
+            (lambda x: jnp.roll(x, x.shape[1] // 2, axis=1), "none is longer"),
+            (lambda x: jax.image.resize(x, (2, 32, 32, 2), "nearest"), "gather"),
+            (lambda x: jax.lax.map(jnp.sin, x), "scan"),
+            (lambda x: x.reshape(x.shape[0], 8, 2, 16, 2).max(2), "falls into two dimensions"),
+            (lambda x: x + x.swapaxes(1, 2), "different places"),
+            (lambda x: x[:, ::2, :] + x[:, :8, :], "2 and 1 pixels apart"),
+            (lambda x: x + x[:, :1], "1 and 0 pixels apart"),
+            (lambda x: jax.lax.conv_transpose(x, jnp.ones((2, 2, 2, 2)), (2, 2), "SAME"), "stride"),
+            (lambda x: jnp.einsum("nhwc,nvwc->nhvw", x, x), "different places"),
+        ],
+    )
+    def test_refused(self, fn, reason):
+        with pytest.raises(NotImplementedError, match=f"receptive field behind (?s:.)*{reason}"):
+            cnnlab.summarize(Around(fn), (16, 16, 1))
 
 
 class TestWhole:

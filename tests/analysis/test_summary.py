@@ -86,13 +86,76 @@ class TestVgg:
         assert not [array for array in jax.live_arrays() if id(array) not in before]
 
     def test_printed(self, vgg):
-        lines = str(vgg).splitlines()
-        assert lines[0].split() == ["layer", "output", "weights", "MACs", "sees"]
-        assert lines[1].split() == ["INPUT", "224x224x3", "0", "0", "1"]
-        assert lines[2].split() == ["CONV3-64", "224x224x64", "1,792", "86,704,128", "3"]
-        assert lines[-2].split() == ["FC-1000", "1000", "4,097,000", "4,096,000", "all"]
-        assert lines[-1].split() == ["total", "138,357,544", "15,470,264,320"]
-        assert len(lines) == len(vgg.rows) + 2
+        heads, rule, *lines = str(vgg).splitlines()
+        assert " ".join(heads.split()) == "name layer output activations parameters MACs sees"
+        assert set(rule) == {"-", " "}
+        assert lines[0].split() == ["INPUT", "224x224x3", "150,528", "0", "0", "1"]
+        first, last = (" ".join(lines[i].split()) for i in (1, -2))
+        assert first == "conv1 CONV3-64 224x224x64 3,211,264 1,792 86,704,128 3"
+        assert last == "fc3 FC-1000 1000 1,000 4,097,000 4,096,000 all"
+        assert lines[-1].split() == ["total", "15,237,608", "138,357,544", "15,470,264,320"]
+        assert len(lines) == len(vgg.rows) + 1
+
+    def test_shares(self, vgg):
+        """N0: of 140M parameters 100M are in the first FC layer."""
+        frame = vgg.to_frame().set_index("path")
+        assert frame.loc["fc1", "weights_share"] == 102_760_448 / 138_344_128
+        assert frame.loc["conv1", "activations_share"] == 3_211_264 / 15_237_608
+        assert frame.loc["conv2", "macs_share"] == 224 * 224 * 36_864 / 15_470_264_320
+        for name in ("activations", "weights", "macs"):
+            assert frame[f"{name}_share"].sum() == pytest.approx(1)
+            assert frame[name].sum() == sum(getattr(row, name) for row in vgg.rows)
+        assert "74.3%" in vgg.table(columns=["path", "weights_share"])
+
+
+class TestMemory:
+    """The notes' accounting: what is kept, twice with gradients, parameters three times."""
+
+    def test_vgg(self, vgg):
+        """A12: N0's forward memory of an image, 61.0 MB where it says 93; N0: "~*2 for bwd"."""
+        memory = vgg.memory()
+        assert memory.activations + memory.images == 4 * 15_237_608
+        assert round((memory.activations + memory.images) / 1e6, 1) == 61.0
+        assert memory.activation_gradients == memory.activations
+        weights = 4 * 138_357_544
+        assert memory.parameters == memory.parameter_gradients == memory.optimizer_cache == weights
+        assert memory.forward == 4 * 15_237_608 + weights
+        assert memory.training == 4 * (2 * 15_237_608 - 150_528) + 3 * weights
+
+    def test_three_3x3x64_on_224(self):
+        """A13: N1's "72MB, for both activations and gradients" are 77.1 MB."""
+        memory = summarize("INPUT -> [CONV3-64]*3", 224, 224, 3).memory()
+        assert round((memory.activations + memory.activation_gradients) / 1e6, 1) == 77.1
+
+    def test_batch_and_dtype(self):
+        """Of 5x5x2 images 5x5x4 and 3 numbers are put out; 72 and 300 weights with biases."""
+        summary = summarize("INPUT -> CONV3-4 -> RELU -> FC-3", 5, 5, 2)
+        params = 4 * (72 + 4 + 300 + 3)
+        for dtype in ("bfloat16", jnp.bfloat16, jnp.dtype("bfloat16")):
+            memory = summary.memory(8, dtype, cache=2)
+            assert memory == cnnlab.analysis.Memory(
+                activations=8 * 2 * 103,
+                activation_gradients=8 * 2 * 103,
+                parameters=params,
+                parameter_gradients=params,
+                optimizer_cache=2 * params,
+                images=8 * 4 * 50,
+            )
+        assert str(summary.memory(8, "float64")) == "9.7 kB forward, 19.3 kB in training"
+
+    def test_refused(self):
+        summary = summarize("INPUT -> FC-2", 2, 2, 1)
+        with pytest.raises(ValueError, match=r"unknown dtype .*'flot16'; .*mean 'float16'\?"):
+            summary.memory(dtype="flot16")
+        with pytest.raises(ValueError, match="unknown dtype of activations: 'int32'"):
+            summary.memory(dtype=jnp.int32)
+        with pytest.raises(ValueError, match="unknown dtype of activations: '3'"):
+            summary.memory(dtype=3)
+        for size in (0, 1.5, True):
+            with pytest.raises(ValueError, match=f"batch_size .* at least 1; got {size}"):
+                summary.memory(size)
+        with pytest.raises(ValueError, match=r"cache .* at least 0; got -1"):
+            summary.memory(cache=-1)
 
 
 class TestCountsOfTheNotes:
@@ -244,15 +307,112 @@ def test_grouped_and_dilated():
     assert row.field == ReceptiveField(5, 1)
 
 
-def test_paths_name_the_submodules():
-    class Twice(linen.Module):
-        @linen.compact
-        def __call__(self, x, *, train=False):
-            return nn.Dense(2, name="head")(nn.Conv(4, 3, name="stem")(x))
+class TestRows:
+    def test_paths_name_the_submodules(self):
+        class Twice(linen.Module):
+            @linen.compact
+            def __call__(self, x, *, train=False):
+                return nn.Dense(2, name="head")(nn.Conv(4, 3, name="stem")(x))
 
-    assert [row.path for row in cnnlab.summarize(Twice(), (4, 4, 1)).rows] == ["", "stem", "head"]
+        rows = cnnlab.summarize(Twice(), (4, 4, 1)).rows
+        assert [row.path for row in rows] == ["", "stem", "head"]
+
+    def test_nested_paths(self):
+        paths = [row.path for row in cnnlab.summarize(models.create("resnet20"), (32, 32, 3)).rows]
+        assert paths[:5] == ["", "conv1", "bn1", "relu1", "stage1_block1/conv1"]
+        assert len(set(paths)) == len(paths)
+
+    def test_a_layer_called_again(self):
+        """Its weights are there once, its work is done twice."""
+
+        class Shared(linen.Module):
+            @linen.compact
+            def __call__(self, x, *, train=False):
+                conv = nn.Conv(2, 3, name="conv")
+                return conv(conv(x))
+
+        summary = cnnlab.summarize(Shared(), (5, 5, 2))
+        counts = [(row.path, row.weights, row.biases, row.macs) for row in summary.rows[1:]]
+        assert counts == [("conv", 36, 2, 25 * 36), ("conv#2", 0, 0, 25 * 36)]
+        assert (summary.params, summary.macs, summary.activations) == (38, 1800, 150)
+        assert summary.receptive_field == ReceptiveField(5, 1)
+
+    def test_a_layer_made_of_layers(self):
+        """It is one row, with all that is in it."""
+
+        class Pair(nn.Layer):
+            notation = "PAIR"
+
+            @linen.compact
+            def __call__(self, x, *, train=False):
+                return nn.Conv(3, 1, name="b")(nn.Conv(2, 3, name="a")(x))
+
+        _, row = cnnlab.summarize(Pair(name="pair"), (5, 5, 2)).rows
+        assert (row.path, row.notation, row.weights, row.biases) == ("pair", "PAIR", 42, 5)
+
+    def test_a_layer_alone(self):
+        _, row = cnnlab.summarize(nn.MaxPool(3, 2, padding=1), (9, 7, 4)).rows
+        assert (row.path, row.notation, row.shape) == ("maxpool", "POOL3/2p1", (5, 4, 4))
+
+    def test_windows(self):
+        text = "INPUT -> CONV3-4 -> POOL3/2 -> CONV5-4/3p1 -> SUB2 -> AVGPOOL2 -> RELU -> FC-2"
+        rows = summarize(text, 49, 49, 1, fit="crop").rows
+        windows = [(row.kernel, row.stride, row.padding) for row in rows]
+        nothing = (None, None, None)
+        sizes = [(3, 1, 1), (3, 2, 0), (5, 3, 1), (2, 2, 0), (2, 2, 0)]
+        assert windows == [nothing, *sizes, nothing, nothing]
+        layer = nn.Conv(4, (1, 7), (2, 1), dilation=3)
+        row = cnnlab.summarize(layer, (9, 40, 1)).rows[-1]
+        assert (row.kernel, row.stride, row.padding) == ((1, 7), (2, 1), (0, 9))
+        assert (row.weights, row.macs) == (28, 28 * 5 * 40)
+
+    def test_window_without_a_stride(self):
+        """A layer that has a kernel and no stride goes pixel by pixel."""
+
+        class Blur(nn.Layer):
+            kernel_size: int = 5
+            notation = "BLUR"
+
+            def __call__(self, x, *, train=False):
+                return x
+
+        row = cnnlab.summarize(Blur(), (8, 8, 1)).rows[-1]
+        assert (row.kernel, row.stride, row.padding) == (5, 1, 0)
+
+    def test_as_it_is_at_test_time(self):
+        """GoogLeNet's auxiliary heads are there in training only."""
+        plain, aux = (models.create("googlenet", aux=weight) for weight in (0.0, 0.3))
+        shape = (64, 64, 3)
+        assert cnnlab.summarize(aux, (80, 80, 3)).params == cnnlab.summarize(plain, shape).params
 
 
-def test_does_not_fit():
-    with pytest.raises(DoesNotFit, match="column 21: POOL3/2"):
-        summarize("INPUT -> CONV3-4 -> POOL3/2", 32, 32, 3)
+class TestRefused:
+    @pytest.mark.parametrize(
+        "shape",
+        [(32, 32), (1, 32, 32, 3), (0, 4, 3), (4, -4, 3), (4, 4.0, 3), "443", 32, (4, 4, True)],
+    )
+    def test_no_image(self, shape):
+        with pytest.raises(ValueError, match=r"\(height, width, channels\), whole numbers from 1"):
+            cnnlab.summarize(models.pattern("INPUT -> FC-2"), shape)
+
+    def test_no_module(self):
+        with pytest.raises(TypeError, match=r"not 'vgg16'; cnnlab\.models\.create makes one"):
+            cnnlab.summarize("vgg16", (32, 32, 3))
+        with pytest.raises(TypeError, match=r"a Linen module, not <function"):
+            cnnlab.summarize(models.create, (32, 32, 3))
+
+    def test_parameters_outside_of_layers(self):
+        class Scaled(linen.Module):
+            @linen.compact
+            def __call__(self, x, *, train=False):
+                x = nn.Conv(2, 1, name="conv")(x)
+                return linen.Dense(3, name="head")(
+                    x * self.param("scale", linen.initializers.ones, (2,))
+                )
+
+        with pytest.raises(ValueError, match=r"are not: scale, head/kernel, head/bias"):
+            cnnlab.summarize(Scaled(), (4, 4, 1))
+
+    def test_does_not_fit(self):
+        with pytest.raises(DoesNotFit, match="column 21: POOL3/2"):
+            summarize("INPUT -> CONV3-4 -> POOL3/2", 32, 32, 3)

@@ -1,0 +1,132 @@
+"""The layer table to be read, and as a data frame: one choice of columns for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tabulate import tabulate
+
+from cnnlab.analysis.receptive_field import WHOLE
+from cnnlab.names import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cnnlab.analysis.summary import Row, Summary
+
+FORMS = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs", "html": "html"}
+"""How a table can be written, and tabulate's name for it."""
+
+
+class Column(NamedTuple):
+    """What a column shows of a row: a number, words, or None."""
+
+    heading: str
+    value: Callable[[Row], Any]
+    summed: bool = False
+    share: bool = False
+    """The value is shown as a fraction of all rows' sum."""
+    missing: str = ""
+    """What stands for None where the table is read by people."""
+
+
+COLUMNS = {
+    "path": Column("name", lambda row: row.path),
+    "notation": Column("layer", lambda row: row.notation),
+    "shape": Column("output", lambda row: _size(row.shape)),
+    "kernel": Column("kernel", lambda row: _size(row.kernel)),
+    "stride": Column("stride", lambda row: _size(row.stride)),
+    "padding": Column("padding", lambda row: _size(row.padding)),
+    "activations": Column("activations", lambda row: row.activations, summed=True),
+    "weights": Column("weights", lambda row: row.weights, summed=True),
+    "biases": Column("biases", lambda row: row.biases, summed=True),
+    "params": Column("parameters", lambda row: row.params, summed=True),
+    "macs": Column("MACs", lambda row: row.macs, summed=True),
+    "activations_share": Column("% of activations", lambda row: row.activations, share=True),
+    "weights_share": Column("% of weights", lambda row: row.weights, share=True),
+    "macs_share": Column("% of MACs", lambda row: row.macs, share=True),
+    "receptive_field": Column("sees", lambda row: _seen(row, "size"), missing="all"),
+    "step": Column("step", lambda row: _seen(row, "step")),
+}
+"""Every column by name. `sees` is the receptive field in pixels, `step` what lies between two."""
+
+SHOWN = ("path", "notation", "shape", "activations", "params", "macs", "receptive_field")
+"""The columns of a table where none are chosen."""
+
+
+def table(summary: Summary, form: str, columns: Sequence[str]) -> str:
+    """The table and its totals in one of `FORMS`, numbers with thousands separators.
+
+    Raises:
+        ValueError: an unknown form or column.
+    """
+    if form not in FORMS:
+        raise ValueError(unknown("form of a table", form, FORMS))
+    chosen = _chosen(columns)
+    cells = [[_read(value, column) for value in _values(summary, column)] for column in chosen]
+    totals = [_read(_total(summary, column), column._replace(missing="")) for column in chosen]
+    totals[0] = totals[0] or "total"
+    rows = [*map(list, zip(*cells, strict=True)), totals]
+    if form == "markdown":
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return tabulate(
+        rows,
+        [column.heading for column in chosen],
+        FORMS[form],
+        colalign=["left" if name in ("path", "notation") else "right" for name in columns],
+        disable_numparse=True,
+    )
+
+
+def frame(summary: Summary, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows as plain numbers and words, in columns called as in `COLUMNS`.
+
+    Raises:
+        ValueError: an unknown column.
+    """
+    import pandas as pd  # half a second that a summary does not need
+
+    chosen = _chosen(columns)
+    values = {name: _values(summary, column) for name, column in zip(columns, chosen, strict=True)}
+    return pd.DataFrame(values).convert_dtypes()
+
+
+def _chosen(columns: Iterable[str]) -> list[Column]:
+    for name in columns:
+        if name not in COLUMNS:
+            raise ValueError(unknown("column", name, COLUMNS))
+    return [COLUMNS[name] for name in columns]
+
+
+def _values(summary: Summary, column: Column) -> list[Any]:
+    values = [column.value(row) for row in summary.rows]
+    if not column.share:
+        return values
+    whole = sum(values) or 1
+    return [value / whole for value in values]
+
+
+def _total(summary: Summary, column: Column) -> int | None:
+    return sum(_values(summary, column)) if column.summed else None
+
+
+def _read(value: Any, column: Column) -> str:
+    if value is None:
+        return column.missing
+    if column.share:
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _size(size: Any) -> Any:
+    """Equal sizes as one number, others as 1x7."""
+    return "x".join(map(str, size)) if isinstance(size, tuple) else size
+
+
+def _seen(row: Row, what: str) -> Any:
+    """Of the receptive field along height and width; None for the whole image."""
+    sizes = [None if field is WHOLE else getattr(field, what) for field in row.fields]
+    if sizes[0] == sizes[1]:
+        return sizes[0]
+    return _size(tuple("all" if size is None else size for size in sizes))

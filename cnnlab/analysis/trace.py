@@ -1,0 +1,91 @@
+"""The calls of layers in a forward pass: what the layer table and the activations are read from."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from flax import linen
+from flax.core import DenyList
+from jax import Array
+
+from cnnlab import nn
+
+
+class Call(NamedTuple):
+    """One call of a layer: its name in the network, which time it is, what went in and came out."""
+
+    name: str
+    time: int
+    layer: nn.Layer
+    params: Mapping[str, Any]
+    output: Array
+
+    @property
+    def path(self) -> str:
+        """The name, e.g. `stage1_block1/conv1`; `conv1#2` where the same layer is called again."""
+        return self.name if self.time == 1 else f"{self.name}#{self.time}"
+
+
+@contextmanager
+def layer_calls() -> Iterator[list[Call]]:
+    """Collects, in order, the calls of layers that modules make inside the `with`.
+
+    A layer made of layers is one call. A layer that is itself the model is called by its kind.
+    """
+    calls: list[Call] = []
+    times: Counter[str] = Counter()
+    inside = False
+
+    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        nonlocal inside
+        layer = context.module
+        if inside or context.method_name != "__call__" or not isinstance(layer, nn.Layer):
+            return call(*args, **kwargs)
+        inside = True
+        try:
+            output = call(*args, **kwargs)
+        finally:
+            inside = False
+        name = "/".join(layer.path) or type(layer).__name__.lower()
+        times[name] += 1
+        params = layer.variables.get("params", {})
+        calls.append(Call(name, times[name], layer, params, output))
+        return output
+
+    with linen.intercept_methods(record):
+        yield calls
+
+
+def activations(
+    model: linen.Module,
+    variables: Mapping[str, Any],
+    x: Array,
+    *,
+    train: bool = False,
+    rngs: dict[str, Array] | None = None,
+) -> dict[str, Array]:
+    """What every layer of `model` puts out on x [N, H, W, C], in order of computation.
+
+    Pure, so that it can be jitted, and differentiated by `variables` and x. Flax's own
+    `model.apply(..., capture_intermediates=True)` works on these models as well: it returns them
+    with what blocks put out, in nested dicts of tuples.
+
+    Args:
+        model: made of `nn` layers.
+        variables: parameters and running statistics, as `model.init` makes them.
+        x: images [N, H, W, C].
+        train: whether in the mode of training. The statistics it would move are left as they are.
+        rngs: in training what is random wants `{"dropout": key}`.
+
+    Returns:
+        Arrays [N, ...] keyed by the paths of the rows of `summarize`: `conv1`,
+        `stage1_block1/relu2`, `inception_3a/concat`; the last one is the logits.
+
+    Raises:
+        DoesNotFit: where the model does not fit x.
+    """
+    with layer_calls() as calls:
+        model.apply(variables, x, train=train, rngs=rngs, mutable=DenyList("params"))
+    # Through jit a plain dict would come back sorted by its keys.
+    return OrderedDict((call.path, call.output) for call in calls)

@@ -1,0 +1,211 @@
+"""The command `cnnlab`: networks by name, layer tables, the notes' arithmetic.
+
+Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for.
+"""
+
+import argparse
+import ast
+import dataclasses
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tabulate import tabulate
+
+from cnnlab.names import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("text", "markdown", "csv", "json")
+
+EXIT_DISAGREES = 1
+EXIT_USAGE = 2
+EXIT_PIPE = 128 + 13
+
+PATTERN_CLASSES = 10
+
+
+class Mistake(Exception):
+    """What was asked for cannot be; says why."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as for every other mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; gives the exit status."""
+    try:
+        args = _parser().parse_args(arguments)
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:
+        # Nobody reads any more (`| head`); what Python flushes at its end must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cnnlab", description="ConvNets by name and by pattern, to look at.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    models = commands.add_parser("models", help="every network there is, its input, its source")
+    models.set_defaults(run=_models)
+    summary = commands.add_parser("summary", help="the layer table of a network")
+    summary.set_defaults(run=_summary)
+    summary.add_argument("model", help="a name, or a pattern 'INPUT -> ...'")
+    summary.add_argument(
+        "--input", metavar="SIZE", help="224, 224x224 or 224x224x3; else the network's own"
+    )
+    summary.add_argument(
+        "--classes", type=int, help=f"else the network's own; of a pattern {PATTERN_CLASSES}"
+    )
+    summary.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the network itself"
+    )
+    summary.add_argument("--batch-size", type=int, default=1, help="of the memory's line")
+    summary.add_argument("--dtype", default="float32", help="of activations in the memory's line")
+    claims = commands.add_parser("claims", help="the notes' arithmetic, computed")
+    claims.set_defaults(run=_claims)
+    for command in (models, summary, claims):
+        command.add_argument("--format", default="text", type=_format, help=", ".join(FORMATS))
+    return parser
+
+
+def _format(name: str) -> str:
+    if name not in FORMATS:
+        raise argparse.ArgumentTypeError(unknown("format", name, FORMATS))
+    return name
+
+
+def _models(args: argparse.Namespace) -> int:
+    from cnnlab import models
+
+    networks = {name: models.network(name) for name in models.names()}
+    rows = [
+        {"name": name, "input": _volume(network.input_shape), "source": network.source}
+        for name, network in networks.items()
+    ]
+    print(_listed(rows, args.format))
+    return 0
+
+
+def _summary(args: argparse.Namespace) -> int:
+    from cnnlab import models, summarize
+
+    try:
+        own, options = _asked(args)
+        shape = _input_shape(args.input, own)
+        summary = summarize(models.create(args.model, **options), shape)
+        memory = summary.memory(args.batch_size, args.dtype)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise Mistake(error) from error
+    if args.format == "csv":
+        print(summary.to_frame().to_csv(index=False), end="")
+    elif args.format == "json":
+        rows = json.loads(summary.to_frame().to_json(orient="records"))
+        totals = {name: getattr(summary, name) for name in ("activations", "params", "macs")}
+        parts = dataclasses.asdict(memory)
+        print(json.dumps({"rows": rows, "totals": totals, "memory": parts}, indent=2))
+    else:
+        print(summary.table(args.format))
+        batch = f"a batch of {args.batch_size}, activations in {args.dtype}"
+        print(f"\nmemory for {batch}: {memory}")
+        print("(the notes' estimate, with momentum; what XLA takes differs)")
+    return 0
+
+
+def _asked(args: argparse.Namespace) -> tuple[tuple[int, int, int] | None, dict[str, Any]]:
+    """The input that the network itself has, and the options it is made with."""
+    from cnnlab import models
+
+    options = dict(map(_option, args.option))
+    if args.classes is not None:
+        options["classes"] = args.classes
+    classes = options.get("classes", 1)
+    if not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes must be a whole number, at least 1; got {classes!r}")
+    if args.model.lstrip().startswith("INPUT"):
+        return None, {"classes": PATTERN_CLASSES} | options
+    return models.network(args.model).input_shape, options
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE`, the value a Python literal or else a word."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"an option is written NAME=VALUE, e.g. shortcut=B; got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _input_shape(text: str | None, own: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """`N`, `HxW` or `HxWxC`; what it leaves out is as in the network's `own` input, if any."""
+    if text is None:
+        if own is None:
+            raise ValueError("a pattern has no input of its own: give one, e.g. --input 32x32x3")
+        return own
+    if not re.fullmatch(r"\d+(x\d+){0,2}", text):
+        raise ValueError(f"an input is written 224, 224x224 or 224x224x3; got {text!r}")
+    height, *rest = map(int, text.split("x"))
+    width, *channels = rest or [height]
+    if channels:
+        return height, width, channels[0]
+    if own is None:
+        raise ValueError(f"a pattern's input needs its channels: --input {height}x{width}x3")
+    return height, width, own[2]
+
+
+def _claims(args: argparse.Namespace) -> int:
+    from cnnlab.evidence import arithmetic_table
+
+    table = arithmetic_table()
+    if args.format == "text":
+        _print_claims(table)
+    else:
+        print(_listed(table.to_dict("records"), args.format))
+    return EXIT_DISAGREES if "disagrees" in set(table["outcome"]) else 0
+
+
+def _print_claims(claims: "pd.DataFrame") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "claim", "the note says", "ours", "outcome", show_lines=True)
+    for _, row in claims.iterrows():
+        ours = "\n".join(filter(None, (row["ours"], row["why"])))
+        said = f"{row['claim']}\n({row['source']})"
+        table.add_row(*map(Text, (row["id"], said, row["the note says"], ours, row["outcome"])))
+    console = Console()
+    if not console.is_terminal:
+        unlimited = console.options.update(width=100_000)
+        console.width = console.measure(table, options=unlimited).maximum
+    console.print(table)
+
+
+def _listed(rows: Sequence[Mapping[Any, Any]], form: str) -> str:
+    """Rows in one of `FORMATS`."""
+    if form == "json":
+        return json.dumps(rows, indent=2)
+    if form == "csv":
+        import pandas as pd
+
+        return str(pd.DataFrame(rows).to_csv(index=False)).rstrip("\n")
+    return tabulate(rows, headers="keys", tablefmt="simple" if form == "text" else "pipe")
+
+
+def _volume(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

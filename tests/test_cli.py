@@ -1,0 +1,252 @@
+"""The command `cnnlab`: what it prints, in every format, and what it says of mistakes."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import cnnlab
+from cnnlab import cli, evidence, models
+
+PATTERN = "INPUT -> [CONV3-8 -> RELU]*2 -> FC"
+
+
+@pytest.fixture
+def run(capsys):
+    """Status, standard output and standard error of one command line."""
+
+    def run(*arguments):
+        status = cli.main(arguments)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def printed(run):
+    def printed(*arguments):
+        status, out, err = run(*arguments)
+        assert (status, err) == (0, "")
+        return out
+
+    return printed
+
+
+@pytest.fixture
+def refused(run):
+    """What is said of a mistake: on standard error alone, with status 2."""
+
+    def refused(*arguments):
+        status, out, err = run(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("error: ")
+        return err
+
+    return refused
+
+
+class TestModels:
+    def test_every_name_once(self, printed):
+        lines = printed("models").splitlines()
+        assert tuple(line.split()[0] for line in lines[2:]) == models.names()
+        assert lines[0].split() == ["name", "input", "source"]
+        row = next(line for line in lines if line.startswith("resnet20 "))
+        assert row.split(maxsplit=2)[1:] == ["32x32x3", "He et al. 2015, table 6"]
+
+    def test_formats_agree(self, printed):
+        rows = json.loads(printed("models", "--format", "json"))
+        assert list(csv.DictReader(io.StringIO(printed("models", "--format", "csv")))) == rows
+        head, _, *lines = printed("models", "--format", "markdown").splitlines()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (head, *lines)]
+        assert cells == [list(rows[0]), *(list(row.values()) for row in rows)]
+        assert {row["name"]: row["source"] for row in rows} == {
+            name: models.network(name).source for name in models.names()
+        }
+
+
+class TestSummary:
+    def test_text(self, printed):
+        table, memory = printed("summary", PATTERN, "--input", "32x32x3").split("\n\n")
+        model = models.pattern(PATTERN, classes=10)
+        assert table == str(cnnlab.summarize(model, (32, 32, 3)))
+        # 82,738 parameters, 3,072 pixels, twice 8,192 and 10 numbers put out.
+        assert memory.splitlines()[0] == (
+            "memory for a batch of 1, activations in float32: 408.8 kB forward, 1.1 MB in training"
+        )
+
+    def test_memory_of_a_batch(self, printed):
+        arguments = ("summary", PATTERN, "--input", "32x32x3", "--format", "json")
+        memory = json.loads(printed(*arguments, "--batch-size", "8", "--dtype", "bfloat16"))[
+            "memory"
+        ]
+        assert memory["activations"] == 8 * 2 * (2 * 8_192 + 10)
+        assert memory["images"] == 8 * 4 * 3_072
+        assert memory["parameters"] == 4 * 82_738
+
+    def test_formats_agree(self, printed):
+        arguments = ("summary", PATTERN, "--input", "16x24x3", "--classes", "7", "--format")
+        summary = cnnlab.summarize(models.pattern(PATTERN, classes=7), (16, 24, 3))
+        found = json.loads(printed(*arguments, "json"))
+        assert found["totals"] == {
+            "activations": summary.activations,
+            "params": summary.params,
+            "macs": summary.macs,
+        }
+        expected = [(row.path, row.macs, row.weights) for row in summary.rows]
+        assert [(row["path"], row["macs"], row["weights"]) for row in found["rows"]] == expected
+        read = list(csv.DictReader(io.StringIO(printed(*arguments, "csv"))))
+        assert [(row["path"], int(row["macs"]), int(row["weights"])) for row in read] == expected
+        assert printed(*arguments, "markdown").startswith(summary.table("markdown") + "\n\n")
+
+    @pytest.mark.parametrize(
+        ("given", "shape"),
+        [([], "32x32x1"), (["--input", "36"], "36x36x1"), (["--input", "32x36"], "32x36x1")],
+    )
+    def test_input(self, printed, given, shape):
+        """What is left out is as in the network's own input."""
+        lines = printed("summary", "lenet5", *given).splitlines()
+        assert lines[2].split()[:2] == ["INPUT", shape]
+
+    def test_classes(self, printed):
+        assert "FC-10 " in printed("summary", "lenet5")
+        assert "FC-3 " in printed("summary", "lenet5", "--classes", "3")
+        assert "FC-3 " in printed("summary", "lenet5", "--option", "classes=3")
+
+    def test_options(self, printed):
+        """A literal, a word, and both."""
+        written = printed("summary", "mlp", "--option", "hidden=(5, 6)")
+        assert "FC-5 " in written
+        assert "FC-6 " in written
+        options = ("--option", "shortcut=B", "--option", "survival=0.5")
+        written = printed("summary", "resnet20", *options)
+        assert "stage2_block1/shortcut_conv " in written
+        assert "SURVIVE0.5 " in written
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["googlnet"], "did you mean 'googlenet'?\n"),
+            (["lenet5", "--input", "32x"], "224x224x3; got '32x'\n"),
+            (["lenet5", "--input", "-3"], "224x224x3; got '-3'\n"),
+            (["lenet5", "--input", "0"], "whole numbers from 1; got (0, 0, 1)\n"),
+            (["lenet5", "--option", "clases=3"], "did you mean 'classes'?\n"),
+            (["lenet5", "--option", "c3"], "NAME=VALUE, e.g. shortcut=B; got 'c3'\n"),
+            (["lenet5", "--option", "c3=tabel"], "did you mean 'table'?\n"),
+            (["lenet5", "--classes", "0"], "classes must be a whole number, at least 1; got 0\n"),
+            (["lenet5", "--option", "classes=ten"], "at least 1; got 'ten'\n"),
+            (["lenet5", "--batch-size", "0"], "at least 1; got 0\n"),
+            (["lenet5", "--batch-size", "x"], "--batch-size: invalid int value: 'x'\n"),
+            (["lenet5", "--dtype", "float23"], "did you mean 'float32'?\n"),
+            (["lenet5", "--format", "jsn"], "did you mean 'json'?\n"),
+            (["INPUT -> FC"], "give one, e.g. --input 32x32x3\n"),
+            (["INPUT -> FC", "--input", "32"], "its channels: --input 32x32x3\n"),
+            ([], "required: model\n"),
+        ],
+    )
+    def test_one_line_that_helps(self, refused, arguments, said):
+        found = refused("summary", *arguments)
+        assert found.endswith(said)
+        assert found.count("\n") == 1
+
+    def test_pattern_that_does_not_parse(self, refused):
+        _, pattern, pointer = refused("summary", "INPUT -> CNV3-4", "--input", "8x8x3").splitlines()
+        assert pattern[pointer.index("^")] == "C"
+
+    def test_input_that_does_not_fit(self, refused):
+        reason, pattern, pointer = refused("summary", "lenet5", "--input", "8").splitlines()
+        assert "CONV5-16p0 does not fit its input" in reason
+        assert pattern[pointer.index("^") :].startswith("CONV5-16p0")
+
+    @pytest.mark.parametrize("command", [[], ["sumary"], ["models", "--fromat", "csv"]])
+    def test_no_such_command(self, refused, command):
+        assert refused(*command).count("\n") == 1
+
+
+CLAIMS = [
+    {
+        "id": f"A{i}",
+        "claim": f"claim {i} " + "that goes on " * 12,
+        "source": "N0, Somewhere",
+        "the note says": "[3] x " * 20,
+        "ours": "ours [bold]",
+        "outcome": outcome,
+        "why": why,
+    }
+    for i, (outcome, why) in enumerate([("agrees", ""), ("slip", "a note's slip")], 1)
+]
+
+
+class TestClaims:
+    @pytest.fixture(autouse=True)
+    def _claims(self, monkeypatch):
+        monkeypatch.setattr(evidence, "arithmetic_table", lambda: pd.DataFrame(CLAIMS))
+
+    def test_formats_agree(self, printed):
+        assert json.loads(printed("claims", "--format", "json")) == CLAIMS
+        assert list(csv.DictReader(io.StringIO(printed("claims", "--format", "csv")))) == CLAIMS
+        head, _, *lines = printed("claims", "--format", "markdown").splitlines()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (head, *lines)]
+        values = [[value.strip() for value in claim.values()] for claim in CLAIMS]
+        assert cells == [list(CLAIMS[0]), *values]
+
+    def test_piped_text_is_not_cut_nor_coloured(self, printed):
+        text = printed("claims")
+        assert "\x1b" not in text
+        for claim in CLAIMS:
+            line = next(line for line in text.splitlines() if f"│ {claim['id']} " in line)
+            for column in ("claim", "the note says", "ours", "outcome"):
+                assert claim[column].strip() in line
+        assert "a note's slip" in text
+
+    def test_in_a_terminal_it_wraps(self, printed, monkeypatch):
+        terminal = Console(width=72, force_terminal=True, color_system=None)
+        monkeypatch.setattr("rich.console.Console", lambda: terminal)
+        lines = printed("claims").splitlines()
+        assert max(map(len, lines)) == 72
+        assert "".join(lines).count("that") == 12 * len(CLAIMS)
+
+    def test_one_that_disagrees(self, run, monkeypatch):
+        table = pd.DataFrame([*CLAIMS, CLAIMS[0] | {"outcome": "disagrees"}])
+        monkeypatch.setattr(evidence, "arithmetic_table", lambda: table)
+        status, out, _ = run("claims", "--format", "csv")
+        assert status == 1
+        assert "disagrees" in out
+
+
+COMMAND = Path(sys.executable).with_name("cnnlab")
+SLOW = (
+    "pandas orbax optax tensorflow_datasets matplotlib sklearn cv2 cnnlab.training cnnlab.evidence"
+)
+
+
+class TestProcess:
+    def test_nobody_reads_the_rest(self):
+        """A closed pipe is no error: nothing is said of it."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        call = subprocess.run(
+            [COMMAND, "summary", "resnet110"], stdout=writing, stderr=subprocess.PIPE, text=True
+        )
+        os.close(writing)
+        assert (call.returncode, call.stderr) == (141, "")
+
+    def test_loads_only_what_it_needs(self):
+        program = f"""
+            import sys, cnnlab
+            from cnnlab import cli
+            status = cli.main(["models"]) or cli.main(["summary", "linear"])
+            print(status, [name for name in {SLOW!r}.split() if name in sys.modules])
+        """
+        words = [sys.executable, "-c", "\n".join(map(str.strip, program.splitlines()))]
+        call = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert call.stdout.splitlines()[-1] == "0 []"
