@@ -27,6 +27,8 @@ EXIT_USAGE = 2
 EXIT_PIPE = 128 + 13
 
 PATTERN_CLASSES = 10
+PAGE = 140
+"""Columns of a table that goes to a file."""
 
 
 class Mistake(Exception):
@@ -190,9 +192,8 @@ def _print_claims(claims: "pd.DataFrame") -> None:
         said = f"{row['claim']}\n({row['source']})"
         table.add_row(*map(Text, (row["id"], said, row["the note says"], ours, row["outcome"])))
     console = Console()
-    if not console.is_terminal:
-        unlimited = console.options.update(width=100_000)
-        console.width = console.measure(table, options=unlimited).maximum
+    if not console.is_terminal:  # rich would take 80 columns, too few for five
+        console.width = PAGE
     console.print(table)
 
 
