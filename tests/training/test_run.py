@@ -244,7 +244,7 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
     [
         ({"optimizer.name": "sdg"}, RecipeError, "'sgd'"),
         ({"data.name": "digit"}, RecipeError, "'digits'"),
-        ({"model.name": "resnet2"}, RecipeError, "'resnet20'"),
+        ({"model.name": "resnt20"}, RecipeError, "'resnet20'"),
         ({"model.name": "INPUT -> CONF3-4 -> FC"}, PatternError, "column 10"),
         ({"model.name": "INPUT -> POOL5 -> FC"}, DoesNotFit, "POOL5"),
         ({"model.options": {"depth": 3}}, RecipeError, "depth"),
