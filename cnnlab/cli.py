@@ -1,16 +1,18 @@
 """The command `cnnlab`: networks by name, layer tables, the notes' arithmetic.
 
-Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for.
+Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for, 141 nobody
+reads the output any more (`| head`).
 """
 
 import argparse
 import ast
 import dataclasses
+import inspect
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate
@@ -41,6 +43,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Mistake(message)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown("choice", value, action.choices))
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; gives the exit status."""
@@ -61,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="cnnlab", description="ConvNets by name and by pattern, to look at.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    models = commands.add_parser("models", help="every network there is, its input, its source")
+    models = commands.add_parser(
+        "models", help="every network there is, its input, its source, its options"
+    )
     models.set_defaults(run=_models)
     summary = commands.add_parser("summary", help="the layer table of a network")
     summary.set_defaults(run=_summary)
@@ -76,18 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         "--option", action="append", default=[], metavar="NAME=VALUE", help="of the network itself"
     )
     summary.add_argument("--batch-size", type=int, default=1, help="of the memory's line")
-    summary.add_argument("--dtype", default="float32", help="of activations in the memory's line")
+    summary.add_argument("--dtype", help="of activations in the memory's line; else the network's")
     claims = commands.add_parser("claims", help="the notes' arithmetic, computed")
     claims.set_defaults(run=_claims)
     for command in (models, summary, claims):
-        command.add_argument("--format", default="text", type=_format, help=", ".join(FORMATS))
+        command.add_argument("--format", default="text", choices=FORMATS)
     return parser
-
-
-def _format(name: str) -> str:
-    if name not in FORMATS:
-        raise argparse.ArgumentTypeError(unknown("format", name, FORMATS))
-    return name
 
 
 def _models(args: argparse.Namespace) -> int:
@@ -95,11 +97,26 @@ def _models(args: argparse.Namespace) -> int:
 
     networks = {name: models.network(name) for name in models.names()}
     rows = [
-        {"name": name, "input": _volume(network.input_shape), "source": network.source}
+        {
+            "name": name,
+            "input": _volume(network.input_shape),
+            "source": network.source,
+            "options": _own_options(network.build),
+        }
         for name, network in networks.items()
     ]
     print(_listed(rows, args.format))
     return 0
+
+
+def _own_options(build: Callable[..., Any]) -> str:
+    """What a network takes besides `classes` and `dtype`, as `--option` does: `shortcut=B`."""
+    own = inspect.signature(build).parameters.values()
+    return ", ".join(
+        f"{option.name}={option.default}"
+        for option in own
+        if option.name not in ("classes", "dtype")
+    )
 
 
 def _summary(args: argparse.Namespace) -> int:
@@ -109,7 +126,8 @@ def _summary(args: argparse.Namespace) -> int:
         own, options = _asked(args)
         shape = _input_shape(args.input, own)
         summary = summarize(models.create(args.model, **options), shape)
-        memory = summary.memory(args.batch_size, args.dtype)
+        dtype = args.dtype or options.get("dtype", "float32")
+        memory = summary.memory(args.batch_size, dtype)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise Mistake(error) from error
     if args.format == "csv":
@@ -121,7 +139,7 @@ def _summary(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": rows, "totals": totals, "memory": parts}, indent=2))
     else:
         print(summary.table(args.format))
-        batch = f"a batch of {args.batch_size}, activations in {args.dtype}"
+        batch = f"a batch of {args.batch_size}, activations in {dtype}"
         print(f"\nmemory for {batch}: {memory}")
         print("(the notes' estimate, with momentum; what XLA takes differs)")
     return 0
@@ -134,9 +152,6 @@ def _asked(args: argparse.Namespace) -> tuple[tuple[int, int, int] | None, dict[
     options = dict(map(_option, args.option))
     if args.classes is not None:
         options["classes"] = args.classes
-    classes = options.get("classes", 1)
-    if not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes must be a whole number, at least 1; got {classes!r}")
     if args.model.lstrip().startswith("INPUT"):
         return None, {"classes": PATTERN_CLASSES} | options
     return models.network(args.model).input_shape, options
@@ -205,7 +220,12 @@ def _listed(rows: Sequence[Mapping[Any, Any]], form: str) -> str:
         import pandas as pd
 
         return str(pd.DataFrame(rows).to_csv(index=False)).rstrip("\n")
-    return tabulate(rows, headers="keys", tablefmt="simple" if form == "text" else "pipe")
+    if form == "text":
+        return tabulate(rows, headers="keys", tablefmt="simple")
+    from cnnlab.analysis.rendering import markdown_cell
+
+    cells = [{key: markdown_cell(value) for key, value in row.items()} for row in rows]
+    return tabulate(cells, headers="keys", tablefmt="pipe")
 
 
 def _volume(shape: tuple[int, ...]) -> str:

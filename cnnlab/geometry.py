@@ -78,8 +78,8 @@ def same_padding(kernel: int, dilation: int = 1) -> int:
         DoesNotFit: F is even, so that no padding equal on both sides keeps the size.
         ValueError: an argument that is no positive whole number.
     """
-    kernel = _whole("kernel", kernel, at_least=1)
-    dilation = _whole("dilation", dilation, at_least=1)
+    kernel = whole("kernel", kernel, at_least=1)
+    dilation = whole("dilation", dilation, at_least=1)
     if kernel % 2 == 0:
         raise DoesNotFit(
             f"no symmetric padding keeps the size under an even filter: (F-1)/2 = ({kernel}-1)/2 "
@@ -144,9 +144,9 @@ class ReceptiveField:
         Raises:
             ValueError: an argument that is no positive whole number.
         """
-        kernel = _whole("kernel", kernel, at_least=1)
-        stride = _whole("stride", stride, at_least=1)
-        dilation = _whole("dilation", dilation, at_least=1)
+        kernel = whole("kernel", kernel, at_least=1)
+        stride = whole("stride", stride, at_least=1)
+        dilation = whole("dilation", dilation, at_least=1)
         return ReceptiveField(
             size=self.size + (kernel - 1) * dilation * self.step, step=self.step * stride
         )
@@ -168,6 +168,26 @@ def receptive_field(layers: Iterable[tuple[int, int] | tuple[int, int, int]]) ->
     for layer in layers:
         field = field.then(*layer)
     return field
+
+
+def whole(name: str, value: SupportsIndex, *, at_least: int) -> int:
+    """The number as a plain integer.
+
+    Args:
+        name: what it is, for the error.
+        value: an integer, NumPy's too.
+        at_least: the smallest allowed.
+
+    Raises:
+        ValueError: it is no whole number, or smaller; a truth value is none.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < at_least:
+        raise ValueError(f"{name} must be a whole number, at least {at_least}; got {value!r}")
+    return number
 
 
 @dataclass(frozen=True)
@@ -204,22 +224,12 @@ class _Axis:
 
 def _checked_axis(size: int, kernel: int, stride: int, padding: int, dilation: int) -> _Axis:
     return _Axis(
-        size=_whole("size", size, at_least=1),
-        kernel=_whole("kernel", kernel, at_least=1),
-        stride=_whole("stride", stride, at_least=1),
-        padding=_whole("padding", padding, at_least=0),
-        dilation=_whole("dilation", dilation, at_least=1),
+        size=whole("size", size, at_least=1),
+        kernel=whole("kernel", kernel, at_least=1),
+        stride=whole("stride", stride, at_least=1),
+        padding=whole("padding", padding, at_least=0),
+        dilation=whole("dilation", dilation, at_least=1),
     )
-
-
-def _whole(name: str, value: SupportsIndex, *, at_least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < at_least:
-        raise ValueError(f"{name} must be a whole number, at least {at_least}; got {value!r}")
-    return number
 
 
 def _leaves_remainder(axis: _Axis) -> str:

@@ -5,12 +5,17 @@ from collections.abc import Iterable
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> str:
-    """Word the error: the name, the choices and the nearest of them.
+    """Word the error: the name, the choices and the nearest of them, the first of equally near.
 
     >>> unknown("fit", "crp", ("error", "crop", "pad"))
     "unknown fit: 'crp'; choices: error, crop, pad; did you mean 'crop'?"
     """
     choices = list(choices)
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    nearest = max(choices, key=lambda choice: _likeness(choice, str(name)), default="")
+    hint = f"; did you mean {nearest!r}?" if _likeness(nearest, str(name)) >= 0.5 else ""
     return f"unknown {what}: {name!r}; choices: {', '.join(choices)}{hint}"
+
+
+def _likeness(one: str, other: str) -> float:
+    """From 0 to 1, whatever the case."""
+    return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()

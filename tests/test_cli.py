@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,9 +58,13 @@ class TestModels:
     def test_every_name_once(self, printed):
         lines = printed("models").splitlines()
         assert tuple(line.split()[0] for line in lines[2:]) == models.names()
-        assert lines[0].split() == ["name", "input", "source"]
+        assert lines[0].split() == ["name", "input", "source", "options"]
         row = next(line for line in lines if line.startswith("resnet20 "))
-        assert row.split(maxsplit=2)[1:] == ["32x32x3", "He et al. 2015, table 6"]
+        assert [cell.strip() for cell in re.split("  +", row)][1:] == [
+            "32x32x3",
+            "He et al. 2015, table 6",
+            "shortcut=A, order=original, survival=1.0",
+        ]
 
     def test_formats_agree(self, printed):
         rows = json.loads(printed("models", "--format", "json"))
@@ -70,6 +75,10 @@ class TestModels:
         assert {row["name"]: row["source"] for row in rows} == {
             name: models.network(name).source for name in models.names()
         }
+        options = {row["name"]: row["options"] for row in rows}
+        assert options["mlp"] == "hidden=(512, 512)"
+        assert options["preact164"] == "shortcut=B, order=full_preact, survival=1.0"
+        assert options["linear"] == options["plain20"] == ""
 
 
 class TestSummary:
@@ -90,6 +99,13 @@ class TestSummary:
         assert memory["activations"] == 8 * 2 * (2 * 8_192 + 10)
         assert memory["images"] == 8 * 4 * 3_072
         assert memory["parameters"] == 4 * 82_738
+
+    def test_memory_is_of_the_networks_own_dtype(self, printed):
+        arguments = ("summary", PATTERN, "--input", "32x32x3", "--option", "dtype=bfloat16")
+        assert "of 1, activations in bfloat16: " in printed(*arguments)
+        assert "of 1, activations in float16: " in printed(*arguments, "--dtype", "float16")
+        memory = json.loads(printed(*arguments, "--format", "json"))["memory"]
+        assert memory["activations"] == 2 * (2 * 8_192 + 10)
 
     def test_formats_agree(self, printed):
         arguments = ("summary", PATTERN, "--input", "16x24x3", "--classes", "7", "--format")
@@ -144,6 +160,12 @@ class TestMistakes:
             (["lenet5", "--option", "c3=tabel"], "did you mean 'table'?\n"),
             (["lenet5", "--classes", "0"], "classes must be a whole number, at least 1; got 0\n"),
             (["lenet5", "--option", "classes=ten"], "at least 1; got 'ten'\n"),
+            (["lenet5", "--option", "classes=True"], "at least 1; got True\n"),
+            (["lenet5", "--option", "dtype=float23"], "did you mean 'float32'?\n"),
+            (["resnet20", "--option", "survival=x"], "probability in (0, 1]; got 'x'\n"),
+            (["googlenet", "--option", "aux=x"], "a number from 0, not aux='x'\n"),
+            (["mlp", "--option", "hidden=100"], "e.g. (512, 512); got 100\n"),
+            (["VGG16"], "did you mean 'vgg16'?\n"),
             (["lenet5", "--batch-size", "0"], "at least 1; got 0\n"),
             (["lenet5", "--batch-size", "x"], "--batch-size: invalid int value: 'x'\n"),
             (["lenet5", "--dtype", "float23"], "did you mean 'float32'?\n"),
@@ -167,9 +189,18 @@ class TestMistakes:
         assert "CONV5-16p0 does not fit its input" in reason
         assert pattern[pointer.index("^") :].startswith("CONV5-16p0")
 
-    @pytest.mark.parametrize("command", [[], ["sumary"], ["models", "--fromat", "csv"]])
-    def test_no_such_command(self, refused, command):
-        assert refused(*command).count("\n") == 1
+    @pytest.mark.parametrize(
+        ("command", "said"),
+        [
+            ([], "required: COMMAND\n"),
+            (["summray"], "choices: models, summary, claims; did you mean 'summary'?\n"),
+            (["models", "--fromat", "csv"], "unrecognized arguments: --fromat csv\n"),
+        ],
+    )
+    def test_no_such_command(self, refused, command, said):
+        found = refused(*command)
+        assert found.endswith(said)
+        assert found.count("\n") == 1
 
 
 CLAIMS = [
@@ -198,6 +229,11 @@ class TestClaims:
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (head, *lines)]
         values = [[value.strip() for value in claim.values()] for claim in CLAIMS]
         assert cells == [list(CLAIMS[0]), *values]
+
+    def test_markdown_means_what_it_says(self, printed, monkeypatch):
+        claim = CLAIMS[0] | {"ours": "[FC]*2 | FC"}
+        monkeypatch.setattr(evidence, "arithmetic_table", lambda: pd.DataFrame([claim]))
+        assert r" [FC]\*2 \| FC " in printed("claims", "--format", "markdown")
 
     def test_piped_text_wraps_is_not_cut_nor_coloured(self, printed):
         text = printed("claims")

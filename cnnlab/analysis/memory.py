@@ -6,12 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 from rich.filesize import decimal
 
-from cnnlab.names import unknown
+from cnnlab import geometry
+from cnnlab.ops.checks import dtype_name
 
-DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
-"""Types of activations, and their bytes."""
-
-_FLOAT32 = DTYPES["float32"]
+_FLOAT32 = 4
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ def estimate_memory(
     Raises:
         ValueError: a batch size or cache that is no whole number in range; an unknown dtype.
     """
-    for what, number, least in (("batch_size", batch_size, 1), ("cache", cache, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ValueError(f"{what} must be a whole number, at least {least}; got {number!r}")
-    outputs = activations * batch_size * _bytes(dtype)
+    batch_size = geometry.whole("batch_size", batch_size, at_least=1)
+    cache = geometry.whole("cache", cache, at_least=0)
+    size = jnp.dtype(dtype_name("dtype of activations", dtype)).itemsize
+    outputs = activations * batch_size * size
     parameters = params * _FLOAT32
     return Memory(
         activations=outputs,
@@ -71,15 +70,3 @@ def estimate_memory(
         optimizer_cache=cache * parameters,
         images=pixels * batch_size * _FLOAT32,
     )
-
-
-def _bytes(dtype: Any) -> int:
-    name = dtype
-    if not isinstance(dtype, str):
-        try:
-            name = jnp.dtype(dtype).name
-        except TypeError:
-            name = repr(dtype)
-    if name not in DTYPES:
-        raise ValueError(unknown("dtype of activations", name, DTYPES))
-    return DTYPES[name]

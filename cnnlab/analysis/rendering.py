@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
 from cnnlab.analysis.receptive_field import WHOLE
 from cnnlab.names import unknown
+from cnnlab.ops import Size, pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,13 +22,15 @@ FORMS = {"text": "simple", "markdown": "pipe", "latex": "latex_booktabs", "html"
 
 
 class Column(NamedTuple):
-    """What a column shows of a row: a number, words, or None."""
+    """What a column shows of a row: a number, words, a pair of numbers, or None."""
 
     heading: str
     value: Callable[[Row], Any]
     summed: bool = False
     share: bool = False
     """The value is shown as a fraction of all rows' sum."""
+    axes: bool = False
+    """The value is a pair, along height and width: two columns of a frame."""
     missing: str = ""
     """What stands for None where the table is read by people."""
 
@@ -34,10 +38,10 @@ class Column(NamedTuple):
 COLUMNS = {
     "path": Column("name", lambda row: row.path),
     "notation": Column("layer", lambda row: row.notation),
-    "shape": Column("output", lambda row: _size(row.shape)),
-    "kernel": Column("kernel", lambda row: _size(row.kernel)),
-    "stride": Column("stride", lambda row: _size(row.stride)),
-    "padding": Column("padding", lambda row: _size(row.padding)),
+    "shape": Column("output", lambda row: "x".join(map(str, row.shape))),
+    "kernel": Column("kernel", lambda row: _axes(row.kernel), axes=True),
+    "stride": Column("stride", lambda row: _axes(row.stride), axes=True),
+    "padding": Column("padding", lambda row: _axes(row.padding), axes=True),
     "activations": Column("activations", lambda row: row.activations, summed=True),
     "weights": Column("weights", lambda row: row.weights, summed=True),
     "biases": Column("biases", lambda row: row.biases, summed=True),
@@ -46,8 +50,8 @@ COLUMNS = {
     "activations_share": Column("% of activations", lambda row: row.activations, share=True),
     "weights_share": Column("% of weights", lambda row: row.weights, share=True),
     "macs_share": Column("% of MACs", lambda row: row.macs, share=True),
-    "receptive_field": Column("sees", lambda row: _seen(row, "size"), missing="all"),
-    "step": Column("step", lambda row: _seen(row, "step")),
+    "receptive_field": Column("sees", lambda row: _seen(row, "size"), axes=True, missing="all"),
+    "step": Column("step", lambda row: _seen(row, "step"), axes=True),
 }
 """Every column by name. `sees` is the receptive field in pixels, `step` what lies between two."""
 
@@ -59,17 +63,17 @@ def table(summary: Summary, form: str, columns: Sequence[str]) -> str:
     """The table and its totals in one of `FORMS`, numbers with thousands separators.
 
     Raises:
-        ValueError: an unknown form or column.
+        ValueError: an unknown form or column; no columns.
     """
     if form not in FORMS:
         raise ValueError(unknown("form of a table", form, FORMS))
     chosen = _chosen(columns)
     cells = [[_read(value, column) for value in _values(summary, column)] for column in chosen]
     totals = [_read(_total(summary, column), column._replace(missing="")) for column in chosen]
-    totals[0] = totals[0] or "total"
+    totals[0] = f"total {totals[0]}".rstrip()
     rows = [*map(list, zip(*cells, strict=True)), totals]
     if form == "markdown":
-        rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+        rows = [list(map(markdown_cell, row)) for row in rows]
     return tabulate(
         rows,
         [column.heading for column in chosen],
@@ -79,20 +83,33 @@ def table(summary: Summary, form: str, columns: Sequence[str]) -> str:
     )
 
 
+def markdown_cell(text: str) -> str:
+    """Words as they can stand in a table of Markdown."""
+    return re.sub(r"([|*])", r"\\\1", text)
+
+
 def frame(summary: Summary, columns: Sequence[str]) -> pd.DataFrame:
-    """The rows as plain numbers and words, in columns called as in `COLUMNS`.
+    """The rows as plain numbers and words, in columns called as in `COLUMNS`; sizes in two each.
 
     Raises:
-        ValueError: an unknown column.
+        ValueError: an unknown column; no columns.
     """
     import pandas as pd  # half a second that a summary does not need
 
-    chosen = _chosen(columns)
-    values = {name: _values(summary, column) for name, column in zip(columns, chosen, strict=True)}
+    values: dict[str, Any] = {}
+    for name, column in zip(columns, _chosen(columns), strict=True):
+        found = _values(summary, column)
+        if column.axes:
+            for axis, sizes in zip("hw", zip(*found, strict=True), strict=True):
+                values[f"{name}_{axis}"] = pd.array(sizes, dtype="Int64")
+        else:
+            values[name] = found
     return pd.DataFrame(values).convert_dtypes()
 
 
-def _chosen(columns: Iterable[str]) -> list[Column]:
+def _chosen(columns: Sequence[str]) -> list[Column]:
+    if isinstance(columns, str) or not len(columns):
+        raise ValueError(f"columns are a list of names, such as ['path', 'macs']; got {columns!r}")
     for name in columns:
         if name not in COLUMNS:
             raise ValueError(unknown("column", name, COLUMNS))
@@ -112,6 +129,10 @@ def _total(summary: Summary, column: Column) -> int | None:
 
 
 def _read(value: Any, column: Column) -> str:
+    if isinstance(value, tuple):
+        if value[0] != value[1]:
+            return "x".join(column.missing if size is None else str(size) for size in value)
+        value = value[0]
     if value is None:
         return column.missing
     if column.share:
@@ -119,14 +140,12 @@ def _read(value: Any, column: Column) -> str:
     return f"{value:,}" if isinstance(value, int) else value
 
 
-def _size(size: Any) -> Any:
-    """Equal sizes as one number, others as 1x7."""
-    return "x".join(map(str, size)) if isinstance(size, tuple) else size
+def _axes(size: Size | None) -> tuple[int | None, int | None]:
+    """A window's size along height and width; nothing without a window."""
+    return (None, None) if size is None else pair(size)
 
 
-def _seen(row: Row, what: str) -> Any:
+def _seen(row: Row, what: str) -> tuple[int | None, int | None]:
     """Of the receptive field along height and width; None for the whole image."""
-    sizes = [None if field is WHOLE else getattr(field, what) for field in row.fields]
-    if sizes[0] == sizes[1]:
-        return sizes[0]
-    return _size(tuple("all" if size is None else size for size in sizes))
+    height, width = (None if field is WHOLE else getattr(field, what) for field in row.fields)
+    return height, width

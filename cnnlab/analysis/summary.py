@@ -15,7 +15,7 @@ from cnnlab.analysis import rendering
 from cnnlab.analysis.memory import Memory, estimate_memory
 from cnnlab.analysis.receptive_field import WHOLE, Field, receptive_fields
 from cnnlab.analysis.trace import Call, layer_calls
-from cnnlab.geometry import ReceptiveField
+from cnnlab.geometry import ReceptiveField, whole
 from cnnlab.ops import Size
 
 if TYPE_CHECKING:
@@ -127,17 +127,22 @@ class Summary:
             columns: some of `COLUMNS`, in the order wanted.
 
         Raises:
-            ValueError: an unknown form or column.
+            ValueError: an unknown form or column; no columns.
         """
         return rendering.table(self, form, columns)
 
     def to_frame(self, columns: Sequence[str] = tuple(rendering.COLUMNS)) -> "pd.DataFrame":
         """The rows as plain numbers, without totals; missing where there is no window.
 
-        A missing receptive field is the whole image. Shares are fractions of the network's total.
+        Sizes of windows, receptive fields and their steps have a column along each axis:
+        `kernel_h` and `kernel_w` for `kernel`. A missing receptive field is the whole image. Shares
+        are fractions of the network's total.
+
+        Args:
+            columns: some of `COLUMNS`, in the order wanted.
 
         Raises:
-            ValueError: an unknown column.
+            ValueError: an unknown column; no columns.
         """
         return rendering.frame(self, columns)
 
@@ -155,14 +160,15 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
     counted; bias adds, norms and pooling are not. Activations are the numbers that INPUT, CONV,
     LOCAL, POOL, GAP and FC put out, as in N0's table; BN, RELU, LRN, DROP, ADD and CONCAT work in
     place. A layer that is called again has a row for each call, and its weights stand in the first.
+    What is there in training only, such as GoogLeNet's auxiliary heads, is in no row and no total.
 
     Raises:
-        DoesNotFit: where the model does not fit that input.
+        DoesNotFit: where the model does not fit that input; says which layer, and what it is given.
         ValueError: `input_shape` is no image's; the model has parameters outside its layers.
         TypeError: `model` is no Linen module.
         NotImplementedError: an operation whose receptive field is not known.
     """
-    _check(model, input_shape)
+    input_shape = _checked(model, input_shape)
     # Two images, so that no reshape can take a dimension of size 1 for the batch.
     images = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     calls: list[Call] = []
@@ -180,20 +186,23 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
     rows = [_row(call, seen) for call, seen in zip(calls, fields, strict=True)]
     pixel = ReceptiveField()
     size = math.prod(input_shape)
-    return Summary((Row("", "INPUT", tuple(input_shape), 0, 0, size, 0, (pixel, pixel)), *rows))
+    return Summary((Row("", "INPUT", input_shape, 0, 0, size, 0, (pixel, pixel)), *rows))
 
 
-def _check(model: Any, input_shape: Any) -> None:
+def _checked(model: Any, input_shape: Any) -> tuple[int, ...]:
+    """The shape in plain integers, of an image for a module."""
     if not isinstance(model, linen.Module):
         hint = "; cnnlab.models.create makes one from a name or a pattern"
         raise TypeError(
             f"summarize wants a Linen module, not {model!r}{hint * isinstance(model, str)}"
         )
-    whole = isinstance(input_shape, Sequence) and all(type(size) is int for size in input_shape)
-    if not whole or len(input_shape) != 3 or min(input_shape) < 1:
+    try:
+        height, width, channels = (whole("size", size, at_least=1) for size in input_shape)
+    except (TypeError, ValueError):
         raise ValueError(
             f"input_shape is (height, width, channels), whole numbers from 1; got {input_shape!r}"
-        )
+        ) from None
+    return height, width, channels
 
 
 def _check_all_counted(params: Any, calls: list[Call]) -> None:

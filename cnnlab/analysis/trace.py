@@ -10,6 +10,8 @@ from flax.core import DenyList
 from jax import Array
 
 from cnnlab import nn
+from cnnlab.geometry import DoesNotFit
+from cnnlab.models import Pattern
 
 
 class Call(NamedTuple):
@@ -32,6 +34,10 @@ def layer_calls() -> Iterator[list[Call]]:
     """Collects, in order, the calls of layers that modules make inside the `with`.
 
     A layer made of layers is one call. A layer that is itself the model is called by its kind.
+
+    Raises:
+        DoesNotFit: as a layer's own, with its name, notation and input; a pattern's, which points
+            at the layer, as it is.
     """
     calls: list[Call] = []
     times: Counter[str] = Counter()
@@ -42,12 +48,19 @@ def layer_calls() -> Iterator[list[Call]]:
         layer = context.module
         if inside or context.method_name != "__call__" or not isinstance(layer, nn.Layer):
             return call(*args, **kwargs)
+        name = "/".join(layer.path) or type(layer).__name__.lower()
         inside = True
         try:
             output = call(*args, **kwargs)
+        except DoesNotFit as error:
+            if isinstance(layer.parent, Pattern):
+                raise
+            shapes = (x.shape[1:] for x in (*args, *kwargs.values()) if hasattr(x, "shape"))
+            sizes = ", ".join("x".join(map(str, shape)) for shape in shapes)
+            reason = f"{layer.notation} does not fit its input [{sizes}]: {error}"
+            raise DoesNotFit(f"{name}: {reason}") from error
         finally:
             inside = False
-        name = "/".join(layer.path) or type(layer).__name__.lower()
         times[name] += 1
         params = layer.variables.get("params", {})
         calls.append(Call(name, times[name], layer, params, output))
@@ -80,12 +93,19 @@ def activations(
 
     Returns:
         Arrays [N, ...] keyed by the paths of the rows of `summarize`: `conv1`,
-        `stage1_block1/relu2`, `inception_3a/concat`; the last one is the logits.
+        `stage1_block1/relu2`, `inception_3a/concat`; the last one is the logits. A pattern numbers
+        every layer, `gap1` and `fc3`; other networks number those of which they have several, and
+        have a `gap` and a `fc`.
 
     Raises:
-        DoesNotFit: where the model does not fit x.
+        DoesNotFit: where a layer's windows do not fit; says which layer, and what it was given.
+        ValueError: `model` has no `nn` layers.
+        flax.errors.ScopeParamShapeError: x is of another size or depth than what `variables` were
+            made for.
     """
     with layer_calls() as calls:
         model.apply(variables, x, train=train, rngs=rngs, mutable=DenyList("params"))
+    if not calls:
+        raise ValueError(f"activations are what nn.Layer puts out, and this has none: {model!r}")
     # Through jit a plain dict would come back sorted by its keys.
     return OrderedDict((call.path, call.output) for call in calls)

@@ -6,6 +6,7 @@ from typing import Any
 
 from flax import linen
 
+from cnnlab import geometry
 from cnnlab.models import (
     alexnet,
     allcnn,
@@ -23,6 +24,7 @@ from cnnlab.models.load_torch import load_torch
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, PatternError, pattern
 from cnnlab.names import unknown
+from cnnlab.ops.checks import dtype_name
 
 __all__ = [
     "Network",
@@ -77,7 +79,8 @@ def create(name: str, **options: Any) -> linen.Module:
         **options: passed on: `classes`, `dtype`, and what the network itself takes.
 
     Raises:
-        ValueError: no such name; says the names there are and the nearest.
+        ValueError: no such name, `classes` that is no whole number from 1, no such `dtype`, or a
+            value that the network refuses; says what there is and the nearest.
         TypeError: no such option; says the options there are and the nearest.
         PatternError: the pattern does not parse.
     """
@@ -87,4 +90,8 @@ def create(name: str, **options: Any) -> linen.Module:
     for option in options:
         if option not in known:
             raise TypeError(unknown(f"option of {name}", option, known))
+    if "classes" in options:
+        options["classes"] = geometry.whole("classes", options["classes"], at_least=1)
+    if "dtype" in options:
+        dtype_name("dtype", options["dtype"])
     return build(**options)

@@ -26,6 +26,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from cnnlab import geometry
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, pattern
 
@@ -33,9 +34,26 @@ from cnnlab.models.pattern import Pattern, pattern
 def mlp(
     *, classes: int = 10, hidden: tuple[int, ...] = (512, 512), dtype: Any = jnp.float32
 ) -> Pattern:
-    """A multilayer perceptron, one FC and RELU for each width in `hidden`."""
-    layers = "".join(f"FC-{width} -> RELU -> " for width in hidden)
+    """A multilayer perceptron.
+
+    Args:
+        classes: outputs.
+        hidden: widths, an FC and a RELU for each.
+        dtype: the type computed in.
+
+    Raises:
+        ValueError: `hidden` is no tuple of whole numbers from 1.
+    """
+    if not isinstance(hidden, (tuple, list)):
+        raise ValueError(f"hidden is a tuple of widths, e.g. (512, 512); got {hidden!r}")
+    widths = [geometry.whole("a width in hidden", width, at_least=1) for width in hidden]
+    layers = "".join(f"FC-{width} -> RELU -> " for width in widths)
     return pattern(f"INPUT -> {layers}FC", classes=classes, dtype=dtype)
+
+
+def baseline(text: str, /, *, classes: int = 10, dtype: Any = jnp.float32) -> Pattern:
+    """The net that the pattern `text` describes."""
+    return pattern(text, classes=classes, dtype=dtype)
 
 
 _CONVNET = "INPUT -> CONV5-12 -> RELU -> POOL2 -> FC"
@@ -54,6 +72,6 @@ _PATTERNS = {
 }
 
 NETWORKS = {
-    name: Network(partial(pattern, text, classes=10), (32, 32, 3), source)
+    name: Network(partial(baseline, text), (32, 32, 3), source)
     for name, (text, source) in _PATTERNS.items()
 } | {"mlp": Network(mlp, (32, 32, 3), "N0, regular neural nets; widths are ours")}

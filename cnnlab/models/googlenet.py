@@ -29,6 +29,7 @@ Where the paper and common code disagree:
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
@@ -141,21 +142,41 @@ class GoogLeNet(linen.Module):
 
 
 def googlenet(*, classes: int = 1000, aux: float = 0.0, dtype: Any = jnp.float32) -> GoogLeNet:
-    """The paper's network: 6,998,552 parameters without auxiliary heads; `aux` is 0.3 there."""
+    """The paper's network: 6,998,552 parameters without auxiliary heads.
+
+    Args:
+        classes: outputs.
+        aux: the weight of each auxiliary head's loss, 0.3 in the paper; 0 leaves the heads out.
+            They are there in training only, and so in no `cnnlab.summarize`.
+        dtype: the type computed in.
+
+    Raises:
+        ValueError: an `aux` that is no number from 0.
+    """
     return GoogLeNet(
         classes, _weight(aux), large=5, last_pool=3, dropout=0.4, batch_norm=False, dtype=dtype
     )
 
 
 def googlenet_bn(*, classes: int = 1000, aux: float = 0.0, dtype: Any = jnp.float32) -> GoogLeNet:
-    """Torchvision's network: 6,624,904 parameters, 13,004,888 with auxiliary heads."""
+    """Torchvision's network: 6,624,904 parameters, 13,004,888 with auxiliary heads.
+
+    Args:
+        classes: outputs.
+        aux: as for `googlenet`.
+        dtype: the type computed in.
+
+    Raises:
+        ValueError: an `aux` that is no number from 0.
+    """
     return GoogLeNet(
         classes, _weight(aux), large=3, last_pool=2, dropout=0.2, batch_norm=True, dtype=dtype
     )
 
 
 def _weight(aux: float) -> float:
-    if not 0 <= aux < float("inf"):
+    number = isinstance(aux, Real) and not isinstance(aux, bool)
+    if not number or not 0 <= aux < float("inf"):
         raise ValueError(f"the weight of an auxiliary loss is a number from 0, not aux={aux!r}")
     return aux
 

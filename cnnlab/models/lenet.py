@@ -108,7 +108,9 @@ def lenet5(
         classes: outputs.
         subsampling: "average", plain means, or "trainable", with a coefficient and a bias for each
             map and a squashing of its own.
-        c3: "dense", where each filter sees all maps, or "table", those of table I.
+        c3: "dense", where each filter sees all maps, or "table", those of table I. The pattern
+            language has no word for the latter: the net's `text` says TABLE5-16, and is to be read,
+            not to be parsed.
         dtype: the type computed in.
 
     Raises:
@@ -129,11 +131,16 @@ def lenet5(
 
 def _with_table(net: Pattern, dtype: Any) -> Pattern:
     options = (("table", TABLE_I), ("kernel_size", 5), ("dtype", dtype))
-    steps = (
-        step._replace(layer=TableConv, options=options) if step.name == "conv2" else step
-        for step in net.steps
-    )
-    return Pattern(net.text, tuple(steps))
+    text = net.text.replace("CONV5-16p0", "TABLE5-16")
+    shift, place = len(text) - len(net.text), text.index("TABLE5-16")
+    steps = []
+    for step in net.steps:
+        if step.position == place:
+            step = step._replace(layer=TableConv, options=options)
+        elif step.position > place:
+            step = step._replace(position=step.position + shift)
+        steps.append(step)
+    return Pattern(text, tuple(steps))
 
 
 NETWORKS = {"lenet5": Network(lenet5, (32, 32, 1), "LeCun et al. 1998, sec. II.B")}

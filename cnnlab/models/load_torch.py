@@ -34,9 +34,11 @@ _Path = tuple[str, ...]
 
 _VGGS = [f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn")]
 _RESNETS = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+_GOOGLENETS = ["googlenet", "googlenet_bn"]
+"""Torchvision's name of the same network, and ours."""
 _NETWORKS: dict[str, Network] = {
     "alexnet": alexnet.NETWORKS["alexnet"],
-    "googlenet": googlenet.NETWORKS["googlenet_bn"],
+    **{name: googlenet.NETWORKS["googlenet_bn"] for name in _GOOGLENETS},
     **{name: vgg.NETWORKS[name] for name in _VGGS},
     **{name: resnet.NETWORKS[name] for name in _RESNETS},
 }
@@ -47,13 +49,14 @@ def load_torch(
 ) -> tuple[linen.Module, dict[str, Any]]:
     """One of torchvision's networks with its weights: `model.apply(variables, x)` gives its logits.
 
-    Images x are [N, H, W, C], prepared as for torchvision. `googlenet` is `googlenet_bn` here, with
-    auxiliary heads (their loss weighted 0.3) if the weights have them; torchvision's
-    `transform_input` prepares images and is no part of the network.
+    Images x are [N, H, W, C], prepared as for torchvision. Torchvision's `googlenet` is
+    `googlenet_bn` in `create`; here it goes by both names, and has auxiliary heads (their loss
+    weighted 0.3) if the weights have them. Torchvision's `transform_input` prepares images and is
+    no part of the network.
 
     Args:
-        name: `alexnet`, `googlenet`, `vgg11`, `13`, `16`, `19`, each also with `_bn`, `resnet18`,
-            `34`, `50`, `101`, `152`.
+        name: `alexnet`, `googlenet` or `googlenet_bn`, `vgg11`, `13`, `16`, `19`, each also with
+            `_bn`, `resnet18`, `34`, `50`, `101`, `152`.
         source: a `.safetensors`, `.pth` or `.pt` file, of which no pickled code is run; or its
             entries by name, as NumPy arrays or whatever `np.asarray` takes. The last layer's
             weight says how many classes there are.
@@ -82,10 +85,10 @@ def load_torch(
 
 
 def _build(name: str, state: Mapping[str, Any]) -> linen.Module:
-    last = "fc.weight" if name in ("googlenet", *_RESNETS) else "classifier.6.weight"
+    last = "fc.weight" if name in (*_GOOGLENETS, *_RESNETS) else "classifier.6.weight"
     classes = next(iter(np.shape(state.get(last, 0))), 0)
     options: dict[str, Any] = {"classes": classes} if classes else {}
-    if name == "googlenet" and any(key.startswith("aux") for key in state):
+    if name in _GOOGLENETS and any(key.startswith("aux") for key in state):
         options["aux"] = 0.3
     return _NETWORKS[name].build(**options)
 

@@ -123,7 +123,7 @@ def pattern(
         if spec.weighted:
             before_norm = following is not None and following.kind == "BN"
             options |= {"use_bias": not before_norm, "dtype": dtype}
-        if spec.kind in ("CONV", "LOCAL", *_POOLS):
+        if spec.kind in ("CONV", "LOCAL", "SUB", *_POOLS):
             options["fit"] = fit
         stem = "pool" if spec.kind in _POOLS else spec.kind.lower()
         counts[stem] += 1

@@ -105,7 +105,7 @@ class ResNet(linen.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="fc")(x, train=train)
 
 
-def _resnet(
+def resnet(
     blocks: tuple[int, ...],
     bottleneck: bool,
     /,
@@ -116,6 +116,24 @@ def _resnet(
     survival: float = 1.0,
     dtype: Any = jnp.float32,
 ) -> ResNet:
+    """A column of table 1.
+
+    Args:
+        blocks: how many in each stage.
+        bottleneck: blocks of three convolutions, not of two.
+        classes: outputs.
+        version: "v1", the paper's stride in a bottleneck's first 1x1; "v1.5", in its 3x3; or
+            "preact", full pre-activation.
+        shortcut: "A", "B" or "C", what a block's input passes through on its way to the sum; or
+            "none", the plain net.
+        survival: the last block's probability to be there in a training step (stochastic depth),
+            in (0, 1]; 1 keeps every block.
+        dtype: the type computed in.
+
+    Raises:
+        ValueError: no such version or shortcut; a survival that is no such probability, or below 1
+            in the plain net.
+    """
     if version not in VERSIONS:
         raise ValueError(unknown("version", version, VERSIONS))
     block, order = VERSIONS[version]
@@ -139,6 +157,6 @@ _TABLE = {
 }
 
 NETWORKS = {
-    name: Network(partial(_resnet, *column), (224, 224, 3), "He et al. 2015, table 1")
+    name: Network(partial(resnet, *column), (224, 224, 3), "He et al. 2015, table 1")
     for name, column in _TABLE.items()
 }

@@ -35,7 +35,7 @@ from cnnlab.models.network import Network
 from cnnlab.models.resnet import ResNet
 
 
-def _resnet(
+def resnet(
     block: type[nn.ResidualBlock],
     n: int,
     /,
@@ -46,6 +46,24 @@ def _resnet(
     survival: float = 1.0,
     dtype: Any = jnp.float32,
 ) -> ResNet:
+    """A residual network of three stages.
+
+    Args:
+        block: of two convolutions, or a bottleneck.
+        n: blocks in each stage.
+        classes: outputs.
+        shortcut: "A", "B" or "C", what a block's input passes through on its way to the sum; or
+            "none", the plain net.
+        order: of the steps in a block: "original", "bn_after_add", "relu_before_add",
+            "relu_preact" or "full_preact".
+        survival: the last block's probability to be there in a training step (stochastic depth),
+            in (0, 1]; 1 keeps every block.
+        dtype: the type computed in.
+
+    Raises:
+        ValueError: no such shortcut or order; a survival that is no such probability, or below 1
+            in the plain net.
+    """
     return ResNet(
         block,
         (n, n, n),
@@ -60,14 +78,15 @@ def _resnet(
     )
 
 
-def _plain(n: int, /, *, classes: int = 10, dtype: Any = jnp.float32) -> ResNet:
-    return _resnet(nn.ResidualBlock, n, classes=classes, shortcut="none", dtype=dtype)
+def plain(n: int, /, *, classes: int = 10, dtype: Any = jnp.float32) -> ResNet:
+    """The layers of `resnet` with blocks of two convolutions, n in each stage, and no shortcuts."""
+    return resnet(nn.ResidualBlock, n, classes=classes, shortcut="none", dtype=dtype)
 
 
-_preact = partial(_resnet, order="full_preact")
+_preact = partial(resnet, order="full_preact")
 _BUILDS = {
-    **{f"resnet{6 * n + 2}": partial(_resnet, nn.ResidualBlock, n) for n in (3, 5, 7, 9, 18, 200)},
-    **{f"plain{6 * n + 2}": partial(_plain, n) for n in (3, 5, 7, 9, 18)},
+    **{f"resnet{6 * n + 2}": partial(resnet, nn.ResidualBlock, n) for n in (3, 5, 7, 9, 18, 200)},
+    **{f"plain{6 * n + 2}": partial(plain, n) for n in (3, 5, 7, 9, 18)},
     "preact110": partial(_preact, nn.ResidualBlock, 18),
     "preact164": partial(_preact, nn.BottleneckV1, 18, shortcut="B"),
     "preact1001": partial(_preact, nn.BottleneckV1, 111, shortcut="B"),

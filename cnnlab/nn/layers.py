@@ -277,6 +277,7 @@ class Subsample(Layer):
     """
 
     kernel_size: Size = 2
+    fit: str = "crop"
 
     @property
     def notation(self) -> str:
@@ -287,7 +288,8 @@ class Subsample(Layer):
         """x [N, H, W, C] -> [N, H', W', C]."""
         scale = self.param("scale", linen.initializers.ones, x.shape[-1:])
         bias = self.param("bias", linen.initializers.zeros, x.shape[-1:])
-        return (ops.avg_pool(x, kernel=self.kernel_size) * scale + bias).astype(x.dtype)
+        mean = ops.avg_pool(x, kernel=self.kernel_size, fit=self.fit)
+        return (mean * scale + bias).astype(x.dtype)
 
 
 class GlobalAvgPool(Layer):

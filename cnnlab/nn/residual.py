@@ -8,6 +8,7 @@ A block gets `conv` and `norm` as constructors and reads no dtype.
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import ClassVar
 
 import jax
@@ -59,7 +60,8 @@ def check(shortcut: str, order: str, survival: float) -> None:
         raise ValueError(unknown("shortcut", shortcut, SHORTCUTS))
     if order not in ORDERS:
         raise ValueError(unknown("order", order, ORDERS))
-    if not 0 < survival <= 1:
+    number = isinstance(survival, Real) and not isinstance(survival, bool)
+    if not number or not 0 < survival <= 1:
         raise ValueError(f"survival is a probability in (0, 1]; got {survival!r}")
     if shortcut == "none" and survival < 1:
         raise ValueError(f"no block can be left out without a shortcut; got survival={survival!r}")

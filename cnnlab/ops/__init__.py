@@ -4,8 +4,9 @@ Images are [N, H, W, C], filters [F, F, C, K]. Sizes of windows are one integer 
 (height, width), padding is a number of pixels on each side. Every function can be jitted,
 differentiated and vmapped, takes float32 and bfloat16, adds up in float32 whatever it is given,
 and returns the dtype of its input `x`; parameters are cast to it. Products of bfloat16 numbers ask
-for no float32 result: XLA adds them up in float32 all the same and rounds once at the end, and
-asked for one it would run the gradients' products in float32.
+for no float32 result: XLA adds them up in float32 all the same and rounds once at the end (a bias
+is added to what was rounded, and rounds it again), and asked for one it would run the gradients'
+products in float32.
 """
 
 from cnnlab.ops.convolution import conv2d, local_conv2d

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+
+from cnnlab.names import unknown
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""The types that can be computed in."""
+
+
+def dtype_name(what: str, dtype: Any) -> str:
+    """The name of a type of `DTYPES`.
+
+    Args:
+        what: what the type is of, for the error.
+        dtype: that name, a NumPy dtype or a scalar type such as `jnp.bfloat16`.
+
+    Raises:
+        ValueError: no type, or another.
+    """
+    try:
+        # NumPy would take None and "float" for float64.
+        name = str(dtype) if dtype is None or isinstance(dtype, str) else jnp.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise ValueError(unknown(what, name, DTYPES))
+    return name
 
 
 def check_axes(name: str, array: Array, axes: str) -> None:

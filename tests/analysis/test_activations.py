@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
+from flax.errors import ScopeParamShapeError
 
 import cnnlab
 from cnnlab import models, nn
+from cnnlab.geometry import DoesNotFit
 
 TEXT = "INPUT -> CONV3-4p1 -> BN -> RELU -> POOL2 -> DROP0.5 -> FC-3"
 
@@ -145,3 +147,23 @@ def test_auxiliary_heads_are_there_in_training():
         for i in (1, 2)
         for layer in ("pool", "conv/conv", "conv/relu", "fc1", "relu", "drop", "fc2")
     }
+
+
+def test_without_layers():
+    class Flat(linen.Module):
+        @linen.compact
+        def __call__(self, x, *, train=False):
+            return linen.Dense(2)(x.reshape(len(x), -1))
+
+    x, variables = drawn(Flat(), (1, 2, 2, 1))
+    with pytest.raises(ValueError, match=r"what nn\.Layer puts out, and this has none: Flat\("):
+        cnnlab.activations(Flat(), variables, x)
+
+
+def test_an_image_that_the_variables_are_not_for(net):
+    model, _, variables = net
+    with pytest.raises(DoesNotFit, match=r"POOL2 does not fit its input \[5x5x4\]"):
+        cnnlab.activations(model, variables, jnp.zeros((1, 5, 5, 2)))
+    for shape in ((1, 6, 6, 2), (1, 4, 4, 3)):
+        with pytest.raises(ScopeParamShapeError):
+            cnnlab.activations(model, variables, jnp.zeros(shape))

@@ -105,6 +105,22 @@ class TestMLP:
         kinds = [kind for kind, _ in rows("mlp", hidden=(7, 5, 3), classes=2)]
         assert kinds == ["INPUT", "FC-7", "RELU", "FC-5", "RELU", "FC-3", "RELU", "FC-2"]
 
+    def test_a_list_will_do(self):
+        assert models.create("mlp", hidden=[7, np.int32(5)]) == models.create("mlp", hidden=(7, 5))
+
+    @pytest.mark.parametrize(
+        ("hidden", "words"),
+        [
+            (100, r"hidden is a tuple of widths, e.g. \(512, 512\); got 100"),
+            ("55", "hidden is a tuple of widths, .* got '55'"),
+            ((5, 0), "a width in hidden must be a whole number, at least 1; got 0"),
+            ((5.0,), "a width in hidden .* got 5.0"),
+        ],
+    )
+    def test_no_widths(self, hidden, words):
+        with pytest.raises(ValueError, match=f"^{words}$"):
+            models.create("mlp", hidden=hidden)
+
     def test_none_is_the_linear_classifier(self):
         assert models.create("mlp", hidden=()) == models.create("linear")
 

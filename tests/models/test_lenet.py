@@ -7,6 +7,7 @@ import pytest
 
 import cnnlab
 from cnnlab import models
+from cnnlab.geometry import DoesNotFit
 from cnnlab.models.lenet import TABLE_I, TableConv
 
 SEEN = [{s for s in range(6) if TABLE_I[s][c] == "X"} for c in range(16)]
@@ -204,3 +205,27 @@ def test_one_net_is_one_value():
     table = models.create("lenet5", c3="table")
     assert table == models.create("lenet5", c3="table") != models.create("lenet5")
     assert hash(table) == hash(models.create("lenet5", c3="table"))
+
+
+class TestTextOfTheTable:
+    """The language has no word for it, and the text says what is there all the same."""
+
+    @pytest.mark.parametrize("subsampling", ["average", "trainable"])
+    def test_every_layer_stands_where_it_says(self, subsampling):
+        net = models.create("lenet5", c3="table", subsampling=subsampling)
+        words = net.text.split(" -> ")[1:-1]
+        layers = zip(net.steps, net.layers, words, strict=False)
+        for step, layer, word in layers:
+            assert layer.notation == word
+            assert net.text[step.position :].startswith(f"{word} ->")
+        assert [step.position for step in net.steps][-1] == len(net.text) - len("FC")
+        assert "TABLE5-16" in words
+        assert "CONV5-16p0" not in words
+
+    def test_errors_point_at_it(self):
+        model = models.create("lenet5", c3="table")
+        for size, word in ((10, "TABLE5-16"), (20, "CONV5-120p0")):
+            with pytest.raises(DoesNotFit, match=f"{word} does not fit its input") as caught:
+                cnnlab.summarize(model, (size, size, 1))
+            _, text, pointer = str(caught.value).splitlines()
+            assert text[pointer.index("^") :].startswith(word)

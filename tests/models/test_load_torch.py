@@ -75,6 +75,17 @@ def test_names_and_shapes_are_torchvisions(name):
         models.load_torch(name, empty(name) | {"auxiliary": np.zeros(5)})
 
 
+def test_both_names_of_googlenet():
+    """Torchvision's, and the register's; of weights without auxiliary heads."""
+    state = {key: value for key, value in empty("googlenet").items() if key[:3] != "aux"}
+    state |= {"fc.weight": np.ones((7, 1024)), "fc.bias": np.arange(7)}
+    model, variables = models.load_torch("googlenet_bn", state)
+    assert model == models.create("googlenet_bn", classes=7)
+    assert_same((model, variables), models.load_torch("googlenet", state))
+    model, _ = models.load_torch("googlenet_bn", empty("googlenet"))
+    assert model == models.create("googlenet_bn", classes=10, aux=0.3)
+
+
 class TestVariables:
     @pytest.mark.parametrize("name", ["googlenet", "resnet18"])
     def test_are_those_of_init(self, name):

@@ -59,11 +59,11 @@ class TestLayers:
 
     def test_fit_and_dtype_reach_the_layers(self):
         layers = pattern(
-            "INPUT -> CONV3-4 -> LOCAL3-4 -> POOL -> FC-2", fit="pad", dtype=jnp.bfloat16
+            "INPUT -> CONV3-4 -> LOCAL3-4 -> POOL -> SUB -> FC-2", fit="pad", dtype=jnp.bfloat16
         ).layers
-        assert [layer.fit for layer in layers[:3]] == ["pad"] * 3
-        assert {layer.dtype for layer in (*layers[:2], layers[3])} == {jnp.bfloat16}
-        assert one("CONV3-4").fit == one("LOCAL3-4").fit == one("POOL").fit == "error"
+        assert [layer.fit for layer in layers[:4]] == ["pad"] * 4
+        assert {layer.dtype for layer in (*layers[:2], layers[4])} == {jnp.bfloat16}
+        assert {one(text).fit for text in ("CONV3-4", "LOCAL3-4", "POOL", "SUB")} == {"error"}
 
     def test_no_bias_before_a_batch_norm_and_one_elsewhere(self):
         text = "INPUT -> CONV3-4 -> BN -> LOCAL3-4 -> BN -> CONV3-4 -> RELU -> BN -> FC-4 -> BN"
@@ -265,6 +265,12 @@ class TestDoesNotFit:
         text = "INPUT -> POOL3/2 -> CONV4-2/3p0 -> LOCAL2-2/2p0"
         assert shapes(text, fit="crop") == [(32, 32, 3), (15, 15, 3), (4, 4, 2), (2, 2, 2)]
         assert shapes(text, fit="pad") == [(32, 32, 3), (16, 16, 3), (5, 5, 2), (3, 3, 2)]
+
+    def test_subsampling(self):
+        with pytest.raises(DoesNotFit, match=r"column 10: SUB2 does not fit its input \[5x5x3\]"):
+            shapes("INPUT -> SUB2", size=5)
+        assert shapes("INPUT -> SUB2", size=5, fit="crop")[-1] == (2, 2, 3)
+        assert shapes("INPUT -> SUB2", size=5, fit="pad")[-1] == (3, 3, 3)
 
     @pytest.mark.usefixtures("untyped")
     def test_a_convolution_of_no_image(self):

@@ -208,9 +208,11 @@ def test_blocks_survive_each_by_itself():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": "v2"}, "unknown version: 'v2'; choices: v1, v1.5, preact"),
+        ({"version": "v2"}, "'v2'; choices: v1, v1.5, preact; did you mean 'v1'"),
         ({"shortcut": "D"}, "unknown shortcut: 'D'; choices: none, A, B, C"),
         ({"survival": 0}, "survival is a probability"),
+        ({"survival": "half"}, r"survival is a probability in \(0, 1\]; got 'half'"),
+        ({"survival": True}, "survival is a probability .* got True"),
     ],
 )
 def test_refused_when_built(options, message):

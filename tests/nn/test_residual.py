@@ -6,76 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from residual_numpy import Numpy, block, image, relu, shapes_of, subsampled, variables_of
 
 import cnnlab
 from cnnlab import nn, ops
-
-BLOCKS = {"basic": nn.ResidualBlock, "bottleneck": nn.Bottleneck, "v1": nn.BottleneckV1}
-
-
-def block(filters, stride, kind="basic", **options):
-    conv = partial(nn.Conv, use_bias=False)
-    return BLOCKS[kind](filters, stride, conv, nn.BatchNorm, **options)
-
-
-def image(size=5, channels=3, seed=1):
-    return np.random.default_rng(seed).normal(size=(2, size, size, channels)).astype(np.float32)
-
-
-def random_like(tree, seed=0):
-    """Numbers in (0.5, 1.5) of either sign; variances positive."""
-    rng = np.random.default_rng(seed)
-
-    def draw(path, leaf):
-        sign = 1 if path[-1].key == "var" else rng.choice([-1, 1], leaf.shape)
-        return jnp.asarray(sign * rng.uniform(0.5, 1.5, leaf.shape), jnp.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, tree)
-
-
-def variables_of(module, x):
-    return random_like(jax.eval_shape(module.init, jax.random.key(0), x))
-
-
-def shapes_of(module, channels):
-    x = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
-    params = jax.eval_shape(module.init, jax.random.key(0), x)["params"]
-    return jax.tree.map(lambda leaf: leaf.shape, params)
-
-
-def relu(y):
-    return np.maximum(y, 0)
-
-
-class Numpy:
-    """The convolutions and norms of a block by their formulas, in NumPy."""
-
-    def __init__(self, variables, strides, train=False):
-        variables = jax.tree.map(np.float64, variables)
-        self.params, self.stats = variables["params"], variables["batch_stats"]
-        self.strides, self.train = strides, train
-
-    def conv(self, name, x):
-        kernel, stride = self.params[name]["kernel"], self.strides[name]
-        size = kernel.shape[0]
-        x = np.pad(np.asarray(x, np.float64), ((0, 0), *[(size // 2, size // 2)] * 2, (0, 0)))
-        windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
-        return np.einsum("nhwcij,ijck->nhwk", windows[:, ::stride, ::stride], kernel)
-
-    def norm(self, name, y):
-        params, stats = self.params[name], self.stats[name]
-        mean = y.mean(axis=(0, 1, 2)) if self.train else stats["mean"]
-        var = y.var(axis=(0, 1, 2)) if self.train else stats["var"]
-        return (y - mean) / np.sqrt(var + 1e-5) * params["scale"] + params["bias"]
-
-
-def subsampled(x, filters, stride):
-    """Option A by loops."""
-    y = np.zeros((len(x), -(-x.shape[1] // stride), -(-x.shape[2] // stride), filters))
-    for i in range(y.shape[1]):
-        for j in range(y.shape[2]):
-            y[:, i, j, : x.shape[-1]] = x[:, i * stride, j * stride]
-    return y
 
 
 def original(x, net, shortcut):
@@ -354,67 +288,3 @@ class TestShortcutA:
     def test_is_the_identity_where_nothing_changes(self):
         x = jnp.arange(32.0).reshape(1, 4, 4, 2)
         np.testing.assert_array_equal(nn.ShortcutA(2).apply({}, x), x)
-
-
-class TestStochasticDepth:
-    """Huang et al. 2016, eq. 2 and 5."""
-
-    def test_all_or_nothing_by_one_draw(self):
-        """Never a part of a batch; as often as the probability says (within 4 sigma)."""
-        x = jnp.asarray(image())
-        layer = nn.StochasticDepth(0.7)
-        draw = lambda key: layer.apply({}, x, train=True, rngs={"dropout": key})  # noqa: E731
-        keys = jax.random.split(jax.random.key(0), 1000)
-        outcomes = np.asarray(jax.jit(jax.vmap(draw))(keys))
-        kept = (outcomes == x).all(axis=(1, 2, 3, 4))
-        assert (kept | (outcomes == 0).all(axis=(1, 2, 3, 4))).all()
-        assert abs(kept.mean() - 0.7) < 4 * np.sqrt(0.7 * 0.3 / 1000)
-
-    @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-    def test_expectation_at_test_time(self, dtype):
-        x = jnp.asarray(image(), dtype)
-        y = nn.StochasticDepth(0.25).apply({}, x)
-        assert y.dtype == dtype
-        np.testing.assert_array_equal(y, x / 4)
-
-    def test_block_at_test_time(self):
-        """x + p F(x)."""
-        x = image()
-        module = block(3, 1, order="full_preact")
-        variables = variables_of(module, x)
-        branch = jax.jit(module.apply)(variables, x) - x
-        halved = block(3, 1, order="full_preact", survival=0.5)
-        np.testing.assert_allclose(
-            jax.jit(halved.apply)(variables, x), x + 0.5 * branch, rtol=1e-4, atol=1e-4
-        )
-
-    def test_block_in_training(self):
-        """relu(x) or relu(x + F(x)), and a gradient for F in the second case only."""
-        x = jnp.asarray(image())
-        module, sure = block(3, 1, survival=0.5), block(3, 1)
-        variables = variables_of(module, x)
-
-        @jax.jit
-        def step(params, key):
-            def loss(params):
-                y, _ = module.apply(
-                    {**variables, "params": params},
-                    x,
-                    train=True,
-                    mutable=["batch_stats"],
-                    rngs={"dropout": key},
-                )
-                return jnp.sum(y * image(seed=2)), y
-
-            return jax.grad(loss, has_aux=True)(params)
-
-        apply = jax.jit(partial(sure.apply, train=True, mutable=["batch_stats"]))
-        there, _ = apply(variables, x)
-        seen = set()
-        for key in jax.random.split(jax.random.key(0), 8):
-            gradient, y = step(variables["params"], key)
-            kept = bool(np.abs(y - relu(x)).max() > 1e-3)
-            np.testing.assert_allclose(y, there if kept else relu(x), rtol=1e-5, atol=1e-5)
-            assert bool(np.any(gradient["conv1"]["kernel"])) == kept
-            seen.add(kept)
-        assert seen == {False, True}

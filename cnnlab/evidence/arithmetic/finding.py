@@ -20,9 +20,9 @@ class Finding:
 
     Attributes:
         ours: our figure, printed from what was computed.
-        outcome: "agrees"; "slip", the note's figure is wrong for the reason in ``why``; or
-            "disagrees", which no claim should ever come to.
-        why: of a slip, what is wrong with the note's figure.
+        outcome: "agrees"; "slip", the note's figure or convention is wrong, or the reverse of the
+            field's, as ``why`` says; or "disagrees", which no claim should ever come to.
+        why: of a slip, what is wrong with the note's figure or convention.
     """
 
     ours: str
@@ -36,7 +36,7 @@ def agreement(holds: bool, ours: str) -> Finding:
 
 
 def slip(holds: bool, ours: str, why: str) -> Finding:
-    """The finding of a check that shows the note to be wrong: `why` does, if it `holds`."""
+    """The finding of a check that shows a slip of the note's: `why` says it, if it `holds`."""
     return Finding(ours, "slip", why) if holds else Finding(ours, "disagrees")
 
 
