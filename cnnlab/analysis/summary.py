@@ -155,6 +155,7 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
     counted; bias adds, norms and pooling are not. Activations are the numbers that INPUT, CONV,
     LOCAL, POOL, GAP and FC put out, as in N0's table; BN, RELU, LRN, DROP, ADD and CONCAT work in
     place. A layer that is called again has a row for each call, and its weights stand in the first.
+    A network that scans its blocks (`scan=True`) is summed up as its twin that does not.
 
     Raises:
         DoesNotFit: where the model does not fit that input.
@@ -163,6 +164,8 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
         NotImplementedError: an operation whose receptive field is not known.
     """
     _check(model, input_shape)
+    if getattr(model, "scan", False):
+        model = model.clone(scan=False)
     # Two images, so that no reshape can take a dimension of size 1 for the batch.
     images = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     calls: list[Call] = []

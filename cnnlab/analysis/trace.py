@@ -84,7 +84,10 @@ def activations(
 
     Raises:
         DoesNotFit: where the model does not fit x.
+        NotImplementedError: the model scans its blocks, whose values never leave the loop.
     """
+    if getattr(model, "scan", False):
+        raise NotImplementedError("no activations from inside a scan; make the model without it")
     with layer_calls() as calls:
         model.apply(variables, x, train=train, rngs=rngs, mutable=DenyList("params"))
     # Through jit a plain dict would come back sorted by its keys.

@@ -6,8 +6,13 @@ differentiated and vmapped, takes float32 and bfloat16, adds up in float32 whate
 and returns the dtype of its input `x`; parameters are cast to it. Products of bfloat16 numbers ask
 for no float32 result: XLA adds them up in float32 all the same and rounds once at the end, and
 asked for one it would run the gradients' products in float32.
+
+XLA computes them, or by `with ops.using("onednn")` oneDNN the convolutions, and batch norm in
+training and max pooling with code of this project's own: faster on a CPU, where it can be built,
+and never needed. The last two can then be differentiated once and in reverse only.
 """
 
+from cnnlab.ops.backend import BACKENDS, BackendError, preferred, using
 from cnnlab.ops.convolution import conv2d, local_conv2d
 from cnnlab.ops.dense import dense
 from cnnlab.ops.normalisation import batch_norm, local_response_norm, momentum_from_note
@@ -16,6 +21,8 @@ from cnnlab.ops.regularisation import dropout
 from cnnlab.ops.windows import Size, pair
 
 __all__ = [
+    "BACKENDS",
+    "BackendError",
     "Size",
     "avg_pool",
     "batch_norm",
@@ -30,4 +37,6 @@ __all__ = [
     "max_pool",
     "momentum_from_note",
     "pair",
+    "preferred",
+    "using",
 ]
