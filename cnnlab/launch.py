@@ -12,11 +12,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cnnlab import training
+from cnnlab import ops, training
 from cnnlab.data import DataMissing
-from cnnlab.evidence import ForeignRecord
+from cnnlab.evidence import CannotSweep, ForeignRecord
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError
+from cnnlab.native.memory import keep_memory
+from cnnlab.training import placement
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -26,8 +28,10 @@ _MISTAKES = (
     PatternError,
     DoesNotFit,
     DataMissing,
+    CannotSweep,
     ForeignRecord,
     training.UnusableFolder,
+    ops.BackendError,
 )
 _FAILURES = (training.NotFinite, training.SaveFailed, OSError)
 
@@ -39,6 +43,10 @@ CONFIG = config_flags.DEFINE_config_file(
     lock_config=True,
 )
 
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes that are one: start it on every host."
+)
+
 
 def launch(main: Callable[[ConfigDict], int]) -> None:
     """Parse the flags, call `main` with the config and exit with what it returns.
@@ -46,8 +54,19 @@ def launch(main: Callable[[ConfigDict], int]) -> None:
     Exit status: 0 done, 1 a run failed, 2 a mistake in what was asked for, 75 stopped by a signal
     after saving (start again to go on).
     """
+    keep_memory()
     flags.mark_flag_as_required("config")
-    app.run(lambda _: sys.exit(_guarded(main)), flags_parser=_parse)
+
+    def work() -> int:
+        if DISTRIBUTED.value:
+            try:
+                placement.join()
+            except ValueError as error:
+                return _say(f"--distributed: {error} See placement.join.", EXIT_USAGE)
+        placement.keep_compiled()
+        return main(CONFIG.value)
+
+    app.run(lambda _: sys.exit(guarded(work)), flags_parser=_parse)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -76,12 +95,13 @@ def _unknown_key(error: Exception, arguments: list[str]) -> str:
     raise error
 
 
-def _guarded(main: Callable[[ConfigDict], int]) -> int:
+def guarded(main: Callable[[], int]) -> int:
+    """Call `main`, say in a line what stopped it, and give the exit status as `launch` does."""
     logging.set_verbosity(logging.WARNING)
     # Outside the training loop, which saves first, SIGTERM ends the launcher as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return main(CONFIG.value)
+        return main()
     except _MISTAKES as error:
         return _say(error, EXIT_USAGE)
     except _FAILURES as error:

@@ -15,6 +15,7 @@ from rich.console import Console
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger, print_report, write_records, write_report
 from cnnlab.launch import EXIT_FAILED, launch
+from cnnlab.training.placement import leads
 
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
 PUBLISH = flags.DEFINE_bool("publish", False, "Also write records and report into results/.")
@@ -30,6 +31,8 @@ def main(config: ConfigDict) -> int:
     ledger = Ledger(home / ablation.preset)
     recipes = ablation.recipes()
     failures = ledger.complete(recipes, lambda recipe, at: training.run(recipe, at, console))
+    if not leads():
+        return EXIT_FAILED if failures else 0
     records = ledger.records(recipes)
     if PUBLISH.value:
         home = Path("results") / ablation.name

@@ -2,7 +2,9 @@
 
     python experiments/train.py --config configs/stacked_convs.py:digits --arm three_3x3 --seed 0
 
-Started again with the same flags it goes on where it was cut off, or says what it ended with.
+Started again with the same flags it goes on where it was cut off, or says what it ended with. On
+many hosts that share a file system, start it on each with `--distributed` (see
+`cnnlab.training.placement.join`).
 """
 
 import json
@@ -14,6 +16,7 @@ from ml_collections import ConfigDict
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger
 from cnnlab.launch import EXIT_FAILED, launch
+from cnnlab.training.placement import leads
 
 ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; by name the first if left out.")
 SEED = flags.DEFINE_integer("seed", 0, "What everything random is derived from.")
@@ -27,6 +30,8 @@ def main(config: ConfigDict) -> int:
     training.inspect(recipe)
     ledger = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset)
     failures = ledger.complete([recipe], training.run)
+    if not leads():
+        return EXIT_FAILED if failures else 0
     print(ledger.folder(recipe))
     for record in ledger.records([recipe]):
         print(record.dataset["title"])

@@ -20,7 +20,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from cnnlab import training
+from cnnlab import ops, training
 from cnnlab.data import Dataset
 from cnnlab.evidence import Ablation
 from cnnlab.launch import launch
@@ -86,7 +86,7 @@ def _bare(
         label_smoothing=recipe.optimizer.label_smoothing,
         ema_decay=recipe.optimizer.ema_decay,
     )
-    step = jax.jit(update, donate_argnums=0)
+    step = jax.jit(ops.using(ops.preferred())(update), donate_argnums=0)
     key, first = jax.random.key(2), jnp.asarray(False)
 
     def work(state: State) -> State:
@@ -111,7 +111,6 @@ def _loop(recipe: ConfigDict, dataset: Dataset, programs: Programs) -> Callable[
                 programs=programs,
                 training=training_set(dataset),
                 key=jax.random.key(0),
-                log_steps=recipe.train.log_steps,
                 checkpoints=checkpoints,
                 journal=journal,
                 display=display,

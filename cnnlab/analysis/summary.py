@@ -161,6 +161,7 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
     LOCAL, POOL, GAP and FC put out, as in N0's table; BN, RELU, LRN, DROP, ADD and CONCAT work in
     place. A layer that is called again has a row for each call, and its weights stand in the first.
     What is there in training only, such as GoogLeNet's auxiliary heads, is in no row and no total.
+    A network that scans its blocks (`scan=True`) is summed up as its twin that does not.
 
     Raises:
         DoesNotFit: where the model does not fit that input; says which layer, and what it is given.
@@ -169,6 +170,8 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
         NotImplementedError: an operation whose receptive field is not known.
     """
     input_shape = _checked(model, input_shape)
+    if getattr(model, "scan", False):
+        model = model.clone(scan=False)
     # Two images, so that no reshape can take a dimension of size 1 for the batch.
     images = jax.ShapeDtypeStruct((2, *input_shape), jnp.float32)
     calls: list[Call] = []

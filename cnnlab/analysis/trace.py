@@ -102,7 +102,10 @@ def activations(
         ValueError: `model` has no `nn` layers.
         flax.errors.ScopeParamShapeError: x is of another size or depth than what `variables` were
             made for.
+        NotImplementedError: the model scans its blocks, whose values never leave the loop.
     """
+    if getattr(model, "scan", False):
+        raise NotImplementedError("no activations from inside a scan; make the model without it")
     with layer_calls() as calls:
         model.apply(variables, x, train=train, rngs=rngs, mutable=DenyList("params"))
     if not calls:

@@ -11,12 +11,14 @@ from cnnlab.evidence.report import (
     write_records,
     write_report,
 )
+from cnnlab.evidence.sweep import CannotSweep
 from cnnlab.evidence.verdict import Verdict, judge, judge_claim
 
 __all__ = [
     "ARITHMETIC_CLAIMS",
     "Ablation",
     "ArithmeticClaim",
+    "CannotSweep",
     "Claim",
     "Comparison",
     "ForeignRecord",

@@ -3,6 +3,13 @@
 A run is finished when its folder holds a `record.json`; its folder is named by everything that
 makes the run what it is, so that a changed recipe is another run. A lock that dies with its process
 guards each folder: any number of processes may work on one ledger.
+
+So may any number of machines, on a file system that they share and that takes locks between them
+(`flock`): NFS from version 4 on, Lustre mounted with `flock` (not `localflock`), GPFS; buckets
+mounted as folders do not. The lock of a machine that is lost is free when the server has noticed,
+on NFS after its lease, about a minute.
+
+Processes that have joined for one run (`placement.join`) are one here: the leader looks and locks.
 """
 
 import hashlib
@@ -15,6 +22,7 @@ from ml_collections import ConfigDict
 
 from cnnlab import data
 from cnnlab.training import NotFinite, Record, UnusableFolder
+from cnnlab.training.placement import agreed, leads
 from cnnlab.training.recipe import identity
 
 Execute = Callable[[ConfigDict, Path], Record]
@@ -50,38 +58,57 @@ class Ledger:
         """
         failures: list[str] = []
         places = [(recipe, self.folder(recipe)) for recipe in recipes]
-        others = [place for place in places if not self._do(*place, execute, failures, wait=False)]
+        others = []
+        for place in places:
+            said = self._do(*place, execute, wait=False)
+            if said is None:
+                others.append(place)
+            else:
+                failures += said
         # A process that holds a run may die in the middle: then the run is ours to take up.
         for place in others:
-            self._do(*place, execute, failures, wait=True)
+            failures += self._do(*place, execute, wait=True) or []
         return failures
 
+    def attempt(
+        self, recipe: ConfigDict, execute: Execute, *, wait: bool = False
+    ) -> list[str] | None:
+        """Do one run, unless it is finished.
+
+        Returns:
+            What went wrong: a line if the loss became no number, else none. None instead of a list
+            where another process is at the run, unless it is to `wait` for that.
+
+        Raises:
+            As `complete`.
+        """
+        return self._do(recipe, self.folder(recipe), execute, wait=wait)
+
     def _do(
-        self,
-        recipe: ConfigDict,
-        folder: Path,
-        execute: Execute,
-        failures: list[str],
-        *,
-        wait: bool,
-    ) -> bool:
-        """One run, unless it is finished. False where another process is at it."""
+        self, recipe: ConfigDict, folder: Path, execute: Execute, *, wait: bool
+    ) -> list[str] | None:
         record = folder / "record.json"
-        if record.exists():
-            return True
+        if agreed(record.exists()):
+            return []
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
+        if not agreed(leads() and _acquired(lock, folder)):
+            return None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            return False
-        except OSError as error:
-            raise UnusableFolder(f"cannot write to {folder}: {error}") from error
-        try:
-            if not record.exists():  # another process may have finished it since
+            if not agreed(record.exists()):  # another process may have finished it since
                 execute(recipe, folder)
+            return []
         except NotFinite as error:
-            failures.append(str(error))
+            return [str(error)]
         finally:
             lock.release()
-        return True
+
+
+def _acquired(lock: FileLock, folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        return False
+    except OSError as error:
+        raise UnusableFolder(f"cannot write to {folder}: {error}") from error
+    return True

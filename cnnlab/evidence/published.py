@@ -59,6 +59,23 @@ def load_ablation(config: Path, preset: str) -> Ablation:
     return Ablation.from_config(runpy.run_path(str(config))["get_config"](preset))
 
 
+def load_ablations(configs: Path, preset: str) -> list[Ablation]:
+    """The ablations of all files in `configs` that have the preset, by their claims' ids.
+
+    Raises:
+        ValueError: what a file describes does not hold together.
+    """
+    found = []
+    for path in configs.glob("*.py"):
+        try:
+            found.append(load_ablation(path, preset))
+        except ValueError as error:
+            # As every config words it that is asked for a preset it does not have.
+            if not str(error).startswith(f"unknown preset: {preset!r}"):
+                raise
+    return sorted(found, key=lambda ablation: (len(ablation.claim.id), ablation.claim.id))
+
+
 def section(ablation: Ablation, records: list[Record], page: Path) -> str:
     """One ablation's result for the README: claim, verdict, arms and where the rest stands."""
     claim = ablation.claim

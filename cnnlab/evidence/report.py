@@ -10,7 +10,7 @@ from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import titles
 from cnnlab.evidence.verdict import judge_claim
 from cnnlab.training import Record
-from cnnlab.training.recipe import identity
+from cnnlab.training.recipe import completed, identity
 from cnnlab.training.record import write_whole
 
 
@@ -27,7 +27,7 @@ def read_records(path: Path, ablation: Ablation) -> list[Record]:
     """
     records = [Record.from_json(line) for line in path.read_text().splitlines()]
     for record in records:
-        if record.arm not in ablation.arms or record.config != identity(
+        if record.arm not in ablation.arms or completed(record.config) != identity(
             ablation.recipe(record.arm, record.seed)
         ):
             run = f"arm {record.arm!r} seed {record.seed}"

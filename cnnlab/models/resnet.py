@@ -28,6 +28,7 @@ with 4K. Where the sources disagree:
   does not fit, as PyTorch does: 56 pixels either way.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -68,10 +69,12 @@ class ResNet(linen.Module):
     order: str = "original"
     survival: float = 1.0
     """The last block's probability to survive; falls linearly from 1 (Huang et al. 2016, eq. 4)."""
+    scan: bool = False
+    """Run a stage's blocks behind its first as one loop, `stage<s>_blocks`: `residual.scan`."""
     dtype: Any = jnp.float32
 
     def __post_init__(self) -> None:
-        residual.check(self.shortcut, self.order, self.survival)
+        residual.check(self.shortcut, self.order, self.survival, self.scan)
         super().__post_init__()
 
     @linen.compact
@@ -83,26 +86,34 @@ class ResNet(linen.Module):
         x = bn_relu(["bn", "relu"], x, 1)
         if self.pool:
             x = nn.MaxPool(3, 2, padding=1, name="pool1")(x, train=train)
-        total, number = sum(self.blocks), 0
         for stage, blocks in enumerate(self.blocks):
-            for i in range(blocks):
-                number += 1
-                block = self.block(
-                    self.filters * 2**stage,
-                    2 if stage > 0 and i == 0 else 1,
-                    conv,
-                    nn.BatchNorm,
-                    shortcut=self.shortcut,
-                    order=self.order,
-                    activated=number == 1,
-                    survival=1 - number / total * (1 - self.survival),
-                    name=f"stage{stage + 1}_block{i + 1}",
-                )
-                x = block(x, train=train)
+            x = self._block(conv, stage, 0)(x, train=train)
+            if self.scan and blocks > 1:
+                alike = self._block(conv, stage, 1, name=f"stage{stage + 1}_blocks")
+                x = residual.scan(alike, x, times=blocks - 1, train=train)
+            else:
+                for i in range(1, blocks):
+                    x = self._block(conv, stage, i)(x, train=train)
         before, _, _ = residual.steps(self.order)
         x = bn_relu(before, x, "")
         x = nn.GlobalAvgPool(name="gap")(x, train=train)
         return nn.Dense(self.classes, dtype=self.dtype, name="fc")(x, train=train)
+
+    def _block(
+        self, conv: Callable[..., nn.Conv], stage: int, i: int, name: str = ""
+    ) -> nn.ResidualBlock:
+        number = sum(self.blocks[:stage]) + i + 1
+        return self.block(
+            self.filters * 2**stage,
+            2 if stage > 0 and i == 0 else 1,
+            conv,
+            nn.BatchNorm,
+            shortcut=self.shortcut,
+            order=self.order,
+            activated=number == 1,
+            survival=1 - number / sum(self.blocks) * (1 - self.survival),
+            name=name or f"stage{stage + 1}_block{i + 1}",
+        )
 
 
 def resnet(
@@ -114,6 +125,7 @@ def resnet(
     version: str = "v1.5",
     shortcut: str = "B",
     survival: float = 1.0,
+    scan: bool = False,
     dtype: Any = jnp.float32,
 ) -> ResNet:
     """A column of table 1.
@@ -128,6 +140,8 @@ def resnet(
             "none", the plain net.
         survival: the last block's probability to be there in a training step (stochastic depth),
             in (0, 1]; 1 keeps every block.
+        scan: the equal blocks of a stage as one loop, so that compiling does not take longer with
+            depth; parameters are then stacked, and `survival` must be 1.
         dtype: the type computed in.
 
     Raises:
@@ -144,6 +158,7 @@ def resnet(
         shortcut=shortcut,
         order=order,
         survival=survival,
+        scan=scan,
         dtype=dtype,
     )
 

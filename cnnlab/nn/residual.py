@@ -49,12 +49,33 @@ def run(
     return x
 
 
-def check(shortcut: str, order: str, survival: float) -> None:
-    """Refuse what no block can be.
+def scan(block: linen.Module, x: Array, *, times: int, train: bool) -> Array:
+    """x [N, H, W, C] through `times` blocks like `block`, which keeps its shape, as one loop.
+
+    Their parameters and statistics are `block`'s, stacked along a first axis. The loop is compiled
+    once, however deep the net. It is for accelerators: a CPU convolves slowly inside a loop.
+    """
+
+    def body(block: linen.Module, x: Array, _: None) -> tuple[Array, None]:
+        return block(x, train=train), None
+
+    loop = linen.scan(
+        body,
+        variable_axes={"params": 0, "batch_stats": 0},
+        split_rngs={"params": True},
+        length=times,
+    )
+    x, _ = loop(block, x, None)
+    return x
+
+
+def check(shortcut: str, order: str, survival: float, scan: bool = False) -> None:
+    """Refuse what no block, or no loop of blocks, can be.
 
     Raises:
         ValueError: an unknown shortcut or order, with the nearest; a survival that is no
-            probability above 0; a plain net that is to survive without its blocks.
+            probability above 0; a plain net that is to survive without its blocks; a loop of
+            blocks that are not alike, since each has its own survival.
     """
     if shortcut not in SHORTCUTS:
         raise ValueError(unknown("shortcut", shortcut, SHORTCUTS))
@@ -65,6 +86,10 @@ def check(shortcut: str, order: str, survival: float) -> None:
         raise ValueError(f"survival is a probability in (0, 1]; got {survival!r}")
     if shortcut == "none" and survival < 1:
         raise ValueError(f"no block can be left out without a shortcut; got survival={survival!r}")
+    if scan and survival < 1:
+        raise ValueError(
+            f"a scan is over blocks that are alike; with survival={survival!r} each has its own"
+        )
 
 
 class ShortcutA(Layer):

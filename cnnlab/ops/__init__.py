@@ -7,8 +7,13 @@ and returns the dtype of its input `x`; parameters are cast to it. Products of b
 for no float32 result: XLA adds them up in float32 all the same and rounds once at the end (a bias
 is added to what was rounded, and rounds it again), and asked for one it would run the gradients'
 products in float32.
+
+XLA computes them, or by `with ops.using("onednn")` oneDNN the convolutions, and batch norm in
+training and max pooling with code of this project's own: faster on a CPU, where it can be built,
+and never needed. The last two can then be differentiated once and in reverse only.
 """
 
+from cnnlab.ops.backend import BACKENDS, BackendError, preferred, using
 from cnnlab.ops.convolution import conv2d, local_conv2d
 from cnnlab.ops.dense import dense
 from cnnlab.ops.normalisation import batch_norm, local_response_norm, momentum_from_note
@@ -17,6 +22,8 @@ from cnnlab.ops.regularisation import dropout
 from cnnlab.ops.windows import Size, pair
 
 __all__ = [
+    "BACKENDS",
+    "BackendError",
     "Size",
     "avg_pool",
     "batch_norm",
@@ -31,4 +38,6 @@ __all__ = [
     "max_pool",
     "momentum_from_note",
     "pair",
+    "preferred",
+    "using",
 ]

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from cnnlab.native import convolution as native
+from cnnlab.ops import backend
 from cnnlab.ops.checks import check_axes, check_shape
 from cnnlab.ops.windows import Size, image_padding, pair
 
@@ -56,14 +58,14 @@ def conv2d(
         dilation=dilations,
         fit=fit,
     )
-    y = lax.conv_general_dilated(
+    convolve = native.conv2d if backend.current() == "onednn" else _by_xla
+    y = convolve(
         x,
         kernel.astype(x.dtype),
-        window_strides=strides,
+        stride=strides,
         padding=pads,
-        rhs_dilation=dilations,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+        dilation=dilations,
+        groups=groups,
     )
     if bias is not None:
         check_shape("bias", bias, kernel.shape[3:], "K")
@@ -118,6 +120,26 @@ def local_conv2d(
         check_shape("bias", bias, y.shape[1:], "H' W' K")
         y = y + bias
     return y.astype(x.dtype)
+
+
+def _by_xla(
+    x: Array,
+    kernel: Array,
+    *,
+    stride: tuple[int, int],
+    padding: list[tuple[int, int]],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=stride,
+        padding=padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 def _check_channels(x: Array, kernel: Array, groups: int) -> None:

@@ -7,6 +7,8 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from cnnlab import geometry
+from cnnlab.native import normalisation as native
+from cnnlab.ops import backend
 from cnnlab.ops.checks import accumulator, check_shape
 from cnnlab.ops.windows import window_sum
 
@@ -51,17 +53,34 @@ def batch_norm(
             outside [0, 1].
     """
     _check_batch_norm(x, scale, offset, running_mean, running_var, momentum)
+    if not train:
+        y = _normalise(x, running_mean, running_var, scale, offset, epsilon)
+        return y, running_mean, running_var
+    if backend.current() == "onednn" and native.takes(x):
+        single = scale.astype(jnp.float32), offset.astype(jnp.float32)
+        y, mean, var = native.batch_norm(x, *single, epsilon, _by_batch)
+    else:
+        y, mean, var = _by_batch(x, scale, offset, epsilon)
+    running_mean = momentum * running_mean + (1 - momentum) * mean
+    running_var = momentum * running_var + (1 - momentum) * var
+    return y, running_mean, running_var
+
+
+def _by_batch(x: Array, scale: Array, offset: Array, epsilon: float) -> tuple[Array, Array, Array]:
+    """X normalised by its own mean and variance, and those."""
+    wide, axes = x.astype(accumulator(x.dtype)), tuple(range(x.ndim - 1))
+    mean = jnp.mean(wide, axis=axes)
+    # Not E[x^2] - E[x]^2, which cancels to nothing where the mean is large.
+    var = jnp.mean(jnp.square(wide - mean), axis=axes)
+    return _normalise(x, mean, var, scale, offset, epsilon), mean, var
+
+
+def _normalise(
+    x: Array, mean: Array, var: Array, scale: Array, offset: Array, epsilon: float
+) -> Array:
     wide = x.astype(accumulator(x.dtype))
-    mean, var = running_mean, running_var
-    if train:
-        axes = tuple(range(x.ndim - 1))
-        mean = jnp.mean(wide, axis=axes)
-        # Not E[x^2] - E[x]^2, which cancels to nothing where the mean is large.
-        var = jnp.mean(jnp.square(wide - mean), axis=axes)
-        running_mean = momentum * running_mean + (1 - momentum) * mean
-        running_var = momentum * running_var + (1 - momentum) * var
     y = (wide - mean) * (scale * lax.rsqrt(var + epsilon)) + offset
-    return y.astype(x.dtype), running_mean, running_var
+    return y.astype(x.dtype)
 
 
 def momentum_from_note(momentum: float) -> float:

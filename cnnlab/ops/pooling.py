@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,8 @@ from jaxtyping import Float
 
 from cnnlab import geometry
 from cnnlab.names import unknown
+from cnnlab.native import pooling as native
+from cnnlab.ops import backend
 from cnnlab.ops.checks import accumulator, check_axes
 from cnnlab.ops.windows import Size, image_padding, pair, window_sum
 
@@ -43,7 +46,16 @@ def max_pool(
         ValueError: x is no batch of images, or a window would hold nothing but padding.
     """
     window, strides, pads = _pool_windows(x, kernel, stride, padding, fit)
-    return _window_max(x, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+    by_xla = partial(
+        _window_max,
+        window=(1, *window, 1),
+        strides=(1, *strides, 1),
+        pads=((0, 0), *pads, (0, 0)),
+    )
+    if backend.current() == "onednn" and native.takes(x):
+        before = (low for low, _ in pads)
+        return native.max_pool(x, (*window, *strides, *before), by_xla)
+    return by_xla(x)
 
 
 def avg_pool(

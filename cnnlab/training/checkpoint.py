@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from cnnlab.training.placement import agreed, leads
 from cnnlab.training.state import State, digest
 
 log = logging.getLogger("cnnlab")
@@ -69,10 +70,12 @@ class Checkpoints:
 
     def _set_aside(self, step: int) -> None:
         """Move a checkpoint to the folder `damaged` beside the good ones' folder."""
-        damaged = self.folder.with_name("damaged") / str(step)
-        shutil.rmtree(damaged, ignore_errors=True)
-        damaged.parent.mkdir(exist_ok=True)
-        (self.folder / str(step)).rename(damaged)
+        if leads():
+            damaged = self.folder.with_name("damaged") / str(step)
+            shutil.rmtree(damaged, ignore_errors=True)
+            damaged.parent.mkdir(exist_ok=True)
+            (self.folder / str(step)).rename(damaged)
+        agreed(step)  # nobody looks before the leader has moved it
         self._manager.reload()
 
     def _read(self, step: int, like: State) -> State:

@@ -9,12 +9,16 @@ from typing import Any
 
 import jax
 
+from cnnlab.ops import backend
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-@functools.cache
 def environment() -> dict[str, Any]:
-    """The git commit (None for an installed package) and whether it is dirty, versions, device."""
+    """The git commit (None for an installed package) and whether it is dirty, versions, devices.
+
+    `convolutions` says what computed them in training and evaluation: xla, or onednn <version>.
+    """
     commit = _git("rev-parse", "HEAD")
     device = jax.devices()[0]
     return {
@@ -25,9 +29,13 @@ def environment() -> dict[str, Any]:
         **{package: metadata.version(package) for package in _PACKAGES},
         "device": device.device_kind if device.platform != "cpu" else _processor(),
         "platform": device.platform,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "convolutions": backend.description(backend.preferred()),
     }
 
 
+@functools.cache
 def _git(*words: str) -> str | None:
     """What git prints of the checkout that holds this file; None where it is not one."""
     home = Path(__file__).resolve().parents[2]

@@ -15,9 +15,9 @@ class Interrupted(Exception):
 
 
 class Wish:
-    """Whether a signal has asked the run to stop, and which."""
+    """Which signal has asked the run to stop; 0 is none."""
 
-    name: str | None = None
+    number: int = 0
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def stop_on_signals() -> Iterator[Wish]:
     before = {number: signal.getsignal(number) for number in signals}
 
     def note(number: int, frame: FrameType | None) -> None:
-        wish.name = signal.Signals(number).name
+        wish.number = number
         _restore()
 
     def _restore() -> None:

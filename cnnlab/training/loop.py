@@ -1,5 +1,6 @@
 """The loop: steps, and between them what is due - a report, an evaluation, a checkpoint."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score
 from cnnlab.training.interrupt import Interrupted, Wish
 from cnnlab.training.journal import Journal
+from cnnlab.training.placement import largest
 from cnnlab.training.programs import Programs, TrainingSet
 from cnnlab.training.progress import Display
 from cnnlab.training.state import State
@@ -27,7 +29,6 @@ class Loop:
     programs: Programs
     training: TrainingSet
     key: Array
-    log_steps: int
     checkpoints: Checkpoints
     journal: Journal
     display: Display
@@ -48,14 +49,25 @@ class Loop:
             order = self.programs.order(self.key, epoch)
             last = min((epoch + 1) * plan.steps_per_epoch, plan.steps)
             while step < last:
-                images, labels = self.training.images, self.training.labels
-                state = self.programs.train_step(state, images, labels, order, self.key)
-                step += 1
-                if step % self.log_steps == 0 or step == last:
+                count = self._stride(step)
+                state = self.programs.train_steps[count](
+                    state, self.training.images, self.training.labels, order, self.key
+                )
+                step += count
+                if self._reports(step):
                     self._report(step, state)
                 self._between(step, state)
         self._save(state)
         return state
+
+    def _stride(self, step: int) -> int:
+        """How many steps to take at once.
+
+        As many as there is a program for that does not pass what is due. It depends on the step
+        alone, so that a resumed run goes through the same programs as one that was not cut off.
+        """
+        until = self.programs.plan.until_due(step)
+        return max(count for count in self.programs.train_steps if count <= until)
 
     def _between(self, step: int, state: State) -> None:
         plan = self.programs.plan
@@ -66,9 +78,21 @@ class Loop:
         if _due(step, plan.checkpoint_every):
             self._save(state)
             self.display.resume()
-        if self.wish.name:
+        if number := self._asked_to_stop(step):
             self._save(state)
-            raise Interrupted(f"{self.wish.name} at step {step}: saved, and can be taken up again")
+            name = signal.Signals(number).name
+            raise Interrupted(f"{name} at step {step}: saved, and can be taken up again")
+
+    def _asked_to_stop(self, step: int) -> int:
+        """By which signal. Several processes must stop at the same step: they agree at reports."""
+        if jax.process_count() == 1:
+            return self.wish.number
+        return largest(self.wish.number) if self._reports(step) else 0
+
+    def _reports(self, step: int) -> bool:
+        plan = self.programs.plan
+        ends = step % plan.steps_per_epoch == 0 or step == plan.steps
+        return ends or step % plan.log_every == 0
 
     def _report(self, step: int, state: State) -> None:
         check_finite(state)

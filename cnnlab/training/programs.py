@@ -1,39 +1,50 @@
 """A recipe's functions, compiled once and shared by all its seeds."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen
 from jax import Array
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from cnnlab import data, models
+from cnnlab import data, models, ops
 from cnnlab.data import Dataset
+from cnnlab.training import placement
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.recipe import Plan, RecipeError, plan
 from cnnlab.training.state import State, create_state
-from cnnlab.training.step import epoch_order, make_eval_step, make_train_step, make_update
+from cnnlab.training.step import epoch_order, make_eval_step, make_train_step, make_update, repeat
 
 
 class TrainingSet(NamedTuple):
-    """The training split on the device, and the statistics it is normalised by."""
+    """The training split on every device, and the statistics it is normalised by."""
 
     images: Array
     labels: Array
-    mean: Array
-    std: Array
+    mean: np.ndarray
+    std: np.ndarray
+
+
+class Functions(NamedTuple):
+    """What a recipe comes to, not yet compiled; see `training.step` for the arguments."""
+
+    plan: Plan
+    create: Callable[[Array], State]
+    train_step: Callable[[State, Array, Array, Array, Array], State]
+    eval_step: Callable[[Any, Array, Array], tuple[Array, Array]]
 
 
 class Programs(NamedTuple):
-    """What a run calls; see `training.step` for the functions' arguments."""
+    """What a run calls. `train_steps[n]` takes n steps at once, all of them in one epoch."""
 
     plan: Plan
     create: Callable[[Array], State]
     order: Callable[[Array, int], Array]
-    train_step: Callable[..., State]
+    train_steps: Mapping[int, Callable[..., State]]
     eval_step: Callable[..., tuple[Array, Array]]
 
 
@@ -55,10 +66,10 @@ def build_model(recipe: ConfigDict | FrozenConfigDict, classes: int) -> linen.Mo
 
 @functools.lru_cache(maxsize=1)
 def training_set(dataset: Dataset) -> TrainingSet:
-    """The training split, put on the device."""
+    """The training split, put on every device."""
     split = dataset.split("train")
-    mean, std = data.channel_statistics(split.images)
-    return TrainingSet(*map(jnp.asarray, (split.images, split.labels, mean, std)))
+    images, labels = (placement.place(array, placement.everywhere()) for array in split)
+    return TrainingSet(images, labels, *data.channel_statistics(split.images))
 
 
 def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
@@ -66,33 +77,58 @@ def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
 
     Raises:
         RecipeError: durations that do not go with the size of the training set.
+        BackendError: what `$CNNLAB_CONV` asks for does not exist or cannot be used here.
     """
     shared = recipe.to_dict()
     del shared["seed"], shared["arm"]
-    return _compile(FrozenConfigDict(shared), dataset)
+    lengths = placement.dispatch_lengths()
+    return _compile(FrozenConfigDict(shared), dataset, lengths, ops.preferred())
 
 
 @functools.lru_cache(maxsize=32)
-def _compile(recipe: FrozenConfigDict, dataset: Dataset) -> Programs:
+def _compile(
+    recipe: FrozenConfigDict, dataset: Dataset, lengths: tuple[int, ...], backend: str
+) -> Programs:
+    training, found = training_set(dataset), functions(recipe, dataset)
+    order = _compile_order(len(training.labels), recipe.train.batch_size)
+    key, whole = placement.key_of(0), placement.everywhere()
+    arguments = (jax.eval_shape(found.create, key), *training[:2], order(key, 0), key)
+    jit, by = functools.partial(jax.jit, out_shardings=whole), ops.using(backend)
+    train_steps = {
+        length: jit(by(repeat(found.train_step, length)), in_shardings=whole, donate_argnums=0)
+        .lower(*arguments)
+        .compile()
+        for length in lengths
+        if length <= found.plan.longest_stretch
+    }
+    return Programs(found.plan, jit(found.create), order, train_steps, jit(by(found.eval_step)))
+
+
+def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functions:
+    """The pure functions that training on `dataset` is made of.
+
+    Raises:
+        RecipeError, PatternError: as `build_model`; durations that do not go with the training set.
+    """
     training, model = training_set(dataset), build_model(recipe, dataset.classes)
-    examples, ema = len(training.labels), recipe.optimizer.ema_decay
-    durations = plan(recipe, examples)
+    ema, durations = recipe.optimizer.ema_decay, plan(recipe, len(training.labels))
     adapt = optimizer(recipe, durations)
 
     def create(key: Array) -> State:
         return create_state(model, adapt, key, dataset.image_shape, averaged=ema > 0)
 
     update = make_update(
-        model, adapt, label_smoothing=recipe.optimizer.label_smoothing, ema_decay=ema
+        model,
+        adapt,
+        label_smoothing=recipe.optimizer.label_smoothing,
+        ema_decay=ema,
+        groups=recipe.model.batch_norm_groups,
     )
+    statistics = {"mean": training.mean, "std": training.std}
     train_step = make_train_step(
-        update, mean=training.mean, std=training.std, augment=dict(recipe.augment)
+        update, **statistics, augment=dict(recipe.augment), shares=placement.in_shares()
     )
-    eval_step = make_eval_step(model, mean=training.mean, std=training.std)
-    key, order = jax.random.key(0), _compile_order(examples, recipe.train.batch_size)
-    arguments = (jax.eval_shape(create, key), *training[:2], order(key, 0), key)
-    lowered = jax.jit(train_step, donate_argnums=0).lower(*arguments)
-    return Programs(durations, jax.jit(create), order, lowered.compile(), jax.jit(eval_step))
+    return Functions(durations, create, train_step, make_eval_step(model, **statistics))
 
 
 @functools.lru_cache(maxsize=32)
@@ -102,4 +138,5 @@ def _compile_order(examples: int, batch_size: int) -> Callable[[Array, int], Arr
     def order(key: Array, epoch: int) -> Array:
         return epoch_order(key, epoch, examples=examples, batch_size=batch_size)
 
-    return jax.jit(order).lower(jax.random.key(0), 0).compile()
+    jitted = jax.jit(order, out_shardings=placement.everywhere())
+    return jitted.lower(placement.key_of(0), 0).compile()

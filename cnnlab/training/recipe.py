@@ -29,6 +29,7 @@ def default_recipe() -> ConfigDict:
     recipe.data = ConfigDict({"name": "digits"})
     recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
+    recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
     recipe.optimizer = ConfigDict(
         {
@@ -66,6 +67,23 @@ def identity(recipe: ConfigDict) -> dict[str, Any]:
     return whole
 
 
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A recorded identity, with today's default for each key that is younger than the record.
+
+    A key is only ever added with a default that means what was done before.
+    """
+    return _filled(config, identity(default_recipe()))
+
+
+def _filled(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    inner = {
+        key: _filled(config[key], value)
+        for key, value in defaults.items()
+        if isinstance(value, dict) and isinstance(config.get(key), dict)
+    }
+    return defaults | config | inner
+
+
 class Plan(NamedTuple):
     """A recipe's durations in steps, for a training set of known size."""
 
@@ -74,6 +92,21 @@ class Plan(NamedTuple):
     evaluate_every: int
     checkpoint_every: int
     warmup: int
+    log_every: int
+
+    @property
+    def longest_stretch(self) -> int:
+        """The most steps in which nothing is due, but at their end."""
+        return min(self.steps, *self._periods)
+
+    def until_due(self, step: int) -> int:
+        """Steps from `step` to the next report, evaluation, checkpoint or end of an epoch."""
+        return min(self.steps - step, *(every - step % every for every in self._periods))
+
+    @property
+    def _periods(self) -> list[int]:
+        periods = (self.steps_per_epoch, self.evaluate_every, self.checkpoint_every, self.log_every)
+        return [every for every in periods if every]
 
 
 def plan(recipe: ConfigDict, examples: int) -> Plan:
@@ -86,7 +119,8 @@ def plan(recipe: ConfigDict, examples: int) -> Plan:
     if batch > examples:
         raise RecipeError(f"train.batch_size = {batch} is more than the {examples} training images")
     per_epoch = examples // batch
-    found = Plan(per_epoch, *(steps_of(recipe, *which, per_epoch) for which in _DURATIONS))
+    durations = [steps_of(recipe, *which, per_epoch) for which in _DURATIONS]
+    found = Plan(*[per_epoch, *durations, recipe.train.log_steps])
     if found.warmup >= found.steps:
         raise RecipeError(f"warm-up takes {found.warmup} steps of a run of {found.steps}")
     return found
@@ -121,6 +155,13 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
     _one_of("schedule.name", recipe.schedule.name, SCHEDULES)
     for key in ("batch_size", "eval_batch_size", "log_steps"):
         _within(f"train.{key}", recipe.train[key], 1, None)
+    groups = recipe.model.batch_norm_groups
+    _within("model.batch_norm_groups", groups, 1, None)
+    if recipe.train.batch_size % groups:
+        raise RecipeError(
+            f"model.batch_norm_groups = {groups} does not divide "
+            f"train.batch_size = {recipe.train.batch_size}"
+        )
     for key in ("momentum", "label_smoothing", "ema_decay"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
     for key in ("learning_rate", "weight_decay"):

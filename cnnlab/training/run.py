@@ -8,17 +8,20 @@ from its newest good checkpoint and ends with the same bits as one that was not.
 import functools
 import json
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import data
 from cnnlab.analysis import Summary, summarize
 from cnnlab.data import Dataset, Images
+from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score, evaluate
@@ -27,7 +30,7 @@ from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
 from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
 from cnnlab.training.progress import Display
-from cnnlab.training.recipe import RecipeError, check_recipe, identity
+from cnnlab.training.recipe import RecipeError, check_recipe, completed, identity
 from cnnlab.training.record import Record, write_whole
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
@@ -56,14 +59,28 @@ def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Rec
     _check_same(folder, recipe)
     if path.exists():
         return Record.read(path)
-    _prepare(folder, recipe, dataset, network)
-    started = time.perf_counter()
-    programs = compile_programs(recipe, dataset)
-    compile_seconds = time.perf_counter() - started
-    state = _train(recipe, folder, console or Console(), dataset, programs, compile_seconds)
-    record = _conclude(recipe, dataset, network, programs, state)
-    record.write(path)
+    _check_same_backend(folder)
+    with _desk(folder) as desk:
+        _prepare(desk, recipe, dataset, network)
+        started = time.perf_counter()
+        programs = compile_programs(recipe, dataset)
+        compile_seconds = time.perf_counter() - started
+        shown = console or Console() if placement.leads() else Console(quiet=True)
+        state = _train(recipe, folder, desk, shown, dataset, programs, compile_seconds)
+        record = _conclude(recipe, dataset, network, programs, state)
+        record.write(desk / path.name)
+    placement.agreed(0)  # nobody goes on before the record is there
     return record
+
+
+@contextmanager
+def _desk(folder: Path) -> Iterator[Path]:
+    """Where this process writes: `folder` if it leads, else a folder that is thrown away."""
+    if placement.leads():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as elsewhere:
+        yield Path(elsewhere)
 
 
 def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
@@ -73,6 +90,7 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
         RecipeError, PatternError, DoesNotFit, DataMissing: as `run`.
     """
     check_recipe(recipe, data.names())
+    placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
     dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
     network = summarize(build_model(recipe, dataset.classes), dataset.image_shape)
@@ -90,8 +108,22 @@ def _written(recipe: ConfigDict) -> str:
 
 def _check_same(folder: Path, recipe: ConfigDict) -> None:
     path = folder / "config.json"
-    if path.exists() and path.read_text() != _written(recipe):
+    if path.exists() and completed(json.loads(path.read_text())) != identity(recipe):
         raise UnusableFolder(f"{folder} holds a run of another recipe; see its config.json")
+
+
+def _check_same_backend(folder: Path) -> None:
+    path, here = folder / "environment.json", environment()["convolutions"]
+    if not path.exists():
+        return
+    # What was begun before there was a choice was begun by XLA.
+    begun = json.loads(path.read_text()).get("convolutions", "xla")
+    if begun != here:
+        raise UnusableFolder(
+            f"{folder} holds a run begun with convolutions by {begun}, and here they would be by "
+            f"{here}, with other bits; CNNLAB_CONV={begun.split()[0]} goes on with it, in another "
+            "folder it starts anew"
+        )
 
 
 def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summary) -> None:
@@ -115,12 +147,13 @@ def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summar
 def _train(
     recipe: ConfigDict,
     folder: Path,
+    desk: Path,
     console: Console,
     dataset: Dataset,
     programs: Programs,
     compile_seconds: float,
 ) -> State:
-    key, plan = jax.random.key(recipe.seed), programs.plan
+    key, plan = placement.key_of(recipe.seed), programs.plan
     checkpoints = Checkpoints(folder / "checkpoints")
     fresh = programs.create(stream(key, INIT, 0))
     state = checkpoints.newest(fresh) or fresh
@@ -128,7 +161,7 @@ def _train(
     title = f"{recipe.arm} seed {recipe.seed}".strip()
     if step:
         console.print(f"{title}  goes on from step {step} of {plan.steps}", highlight=False)
-    journal = Journal(folder, step)
+    journal = Journal(desk, step)
     journal.write(step, compile_seconds=compile_seconds)
     with (
         stop_on_signals() as wish,
@@ -138,7 +171,6 @@ def _train(
             programs=programs,
             training=training_set(dataset),
             key=key,
-            log_steps=recipe.train.log_steps,
             checkpoints=checkpoints,
             journal=journal,
             display=display,

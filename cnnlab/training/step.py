@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen
 from flax.traverse_util import flatten_dict
 from jax import Array
+from jax.sharding import Sharding
 
 from cnnlab import data
 from cnnlab.training.state import State, Tally
@@ -36,21 +38,26 @@ def make_update(
     *,
     label_smoothing: float,
     ema_decay: float,
+    groups: int = 1,
 ) -> Callable[[State, Array, Array, Array, Array], State]:
     """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
 
     `first` says whether the batch begins an epoch. The loss is the cross-entropy of the logits, and
     of every pair (weight, logits) that the model sows in `aux_logits` weight times as much.
+
+    Of several `groups` each goes through the network for itself: its norms know nothing of the
+    others, and the running statistics move to the mean of what each would make of them. With one to
+    a device (or more) no norm has to wait for another device.
     """
 
     def update(state: State, x: Array, y: Array, key: Array, first: Array) -> State:
-        def loss_of(params: Any) -> tuple[Array, tuple[Array, Any]]:
+        def loss_of(params: Any, x: Array, y: Array, key: Array) -> tuple[Array, tuple[Array, Any]]:
             logits, updates = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 x,
                 train=True,
                 mutable=["batch_stats", "aux_logits"],
-                rngs={"dropout": stream(key, DROPOUT, state.step)},
+                rngs={"dropout": key},
             )
             loss = cross_entropy(logits, y, label_smoothing).mean()
             sown = flatten_dict(updates.get("aux_logits", {})).values()
@@ -58,9 +65,9 @@ def make_update(
                 loss += weight * cross_entropy(auxiliary, y, label_smoothing).mean()
             return loss, (logits, updates.get("batch_stats", {}))
 
-        (loss, (logits, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            state.params
-        )
+        (loss, (logits, batch_stats)), gradient = jax.value_and_grad(
+            _in_groups(loss_of, groups), has_aux=True
+        )(state.params, x, y, stream(key, DROPOUT, state.step))
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
         average = state.average
@@ -73,27 +80,62 @@ def make_update(
     return update
 
 
+_Loss = Callable[[Any, Array, Array, Array], tuple[Array, tuple[Array, Any]]]
+
+
+def _in_groups(loss_of: _Loss, groups: int) -> _Loss:
+    """The mean of `loss_of` over equal groups of the batch, and of the statistics it gives."""
+    if groups == 1:
+        return loss_of
+
+    def loss_of_all(params: Any, x: Array, y: Array, key: Array) -> tuple[Array, tuple[Array, Any]]:
+        x, y = (array.reshape(groups, -1, *array.shape[1:]) for array in (x, y))
+        each = jax.vmap(loss_of, in_axes=(None, 0, 0, 0))
+        losses, (logits, batch_stats) = each(params, x, y, jax.random.split(key, groups))
+        batch_stats = jax.tree.map(lambda leaf: leaf.mean(0), batch_stats)
+        return losses.mean(), (logits.reshape(-1, logits.shape[-1]), batch_stats)
+
+    return loss_of_all
+
+
 def make_train_step(
     update: Callable[[State, Array, Array, Array, Array], State],
     *,
-    mean: Array,
-    std: Array,
+    mean: Array | np.ndarray,
+    std: Array | np.ndarray,
     augment: dict[str, Any],
+    shares: Sharding,
 ) -> Callable[[State, Array, Array, Array, Array], State]:
     """The step `(state, images, labels, order, key) -> state`: a batch is taken, then `update`.
 
     images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
-    `epoch_order`'s for the epoch, key the run's.
+    `epoch_order`'s for the epoch, key the run's. The batch is laid out in `shares`.
     """
 
     def train_step(state: State, images: Array, labels: Array, order: Array, key: Array) -> State:
         position = state.step % order.shape[0]
-        batch = order[position]
+        batch = jax.lax.with_sharding_constraint(order[position], shares)
         augment_key = stream(key, AUGMENT, state.step)
         x = data.augment(augment_key, images[batch], mean, std, **augment)
         return update(state, x, labels[batch], key, position == 0)
 
     return train_step
+
+
+def repeat(
+    train_step: Callable[[State, Array, Array, Array, Array], State], times: int
+) -> Callable[[State, Array, Array, Array, Array], State]:
+    """`train_step` so many times over, as one program; the order's epoch must last so long."""
+    if times == 1:
+        return train_step
+
+    def train_steps(state: State, *arguments: Array) -> State:
+        def body(state: State, _: None) -> tuple[State, None]:
+            return train_step(state, *arguments), None
+
+        return jax.lax.scan(body, state, length=times)[0]
+
+    return train_steps
 
 
 def _count(state: State, loss: Array, missed: Array, first: Array) -> Tally:
@@ -110,7 +152,7 @@ def _count(state: State, loss: Array, missed: Array, first: Array) -> Tally:
 
 
 def make_eval_step(
-    model: linen.Module, *, mean: Array, std: Array
+    model: linen.Module, *, mean: Array | np.ndarray, std: Array | np.ndarray
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
     """The step `(variables, images [N, H, W, C] uint8, labels [N]) -> (loss, wrong)`, each [N]."""
 

@@ -123,6 +123,20 @@ def test_records_of_another_recipe_are_refused(
         read_records(path, ablation)
 
 
+def test_a_record_that_lacks_a_key_added_since_is_read(
+    ablation: Ablation, runs_of: Callable[[Ablation], list[Record]], tmp_path: Path
+) -> None:
+    records = runs_of(ablation)
+    for record in records:
+        del record.config["optimizer"]["ema_decay"]
+    write_records(tmp_path / "old.jsonl", records)
+    assert len(read_records(tmp_path / "old.jsonl", ablation)) == 6
+    records[3].config["optimizer"]["ema_decay"] = 0.5
+    write_records(tmp_path / "old.jsonl", records)
+    with pytest.raises(ForeignRecord):
+        read_records(tmp_path / "old.jsonl", ablation)
+
+
 def test_a_report_is_a_page_tables_and_a_figure(
     ablation: Ablation, runs_of: Callable[[Ablation], list[Record]], tmp_path: Path
 ) -> None:

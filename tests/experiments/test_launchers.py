@@ -48,6 +48,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         [ABLATE, DIGITS, "--config.trian.epochs=3"],
         r"^error: --config\.trian\.epochs=3: .* no key 'trian'\. Did you mean 'train'\?$",
     ),
+    "others on other hosts": (
+        [TRAIN, DIGITS, "--distributed"],
+        r"^error: --distributed: coordinator_address .* See placement\.join\.$",
+    ),
     "key": (
         [ABLATE, DIGITS, "--config.train.epoch=3"],
         r"^error: --config\.train\.epoch=3: .* no key 'epoch'\. Did you mean 'epochs'\?$",

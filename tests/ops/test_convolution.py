@@ -19,6 +19,7 @@ def normal(rng, *shape):
     return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
 
+@pytest.mark.usefixtures("backend")
 class TestConv2d:
     def test_case_study(self, rng):
         """N0, "Case study": X (11, 11, 4), F 5, S 2, P 0, element by element as written."""

@@ -20,6 +20,7 @@ reductions = {
 }
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("name", reductions)
 @settings(deadline=None, max_examples=10)
 @given(data=st.data())
@@ -56,6 +57,7 @@ def test_discards_three_quarters():
         assert 1 - y.size / x.size == 0.75
 
 
+@pytest.mark.usefixtures("backend")
 def test_max_pool_of_the_note():
     """The 4x4 example of N0's picture of max pooling."""
     x = jnp.asarray([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]], jnp.float32)
@@ -63,6 +65,7 @@ def test_max_pool_of_the_note():
     np.testing.assert_array_equal(y[0, :, :, 0], [[6, 8], [3, 4]])
 
 
+@pytest.mark.usefixtures("backend")
 def test_padding_never_wins_a_maximum():
     x = -jnp.ones((1, 4, 4, 1))
     np.testing.assert_array_equal(ops.max_pool(x, kernel=3, stride=2, padding=1, fit="pad"), -1.0)

@@ -16,9 +16,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(module, "__file__", str(tmp_path / "cnnlab/training/environment.py"))
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
-    environment.cache_clear()
+    module._git.cache_clear()
     yield tmp_path
-    environment.cache_clear()
+    module._git.cache_clear()
 
 
 def git(folder: Path, *words: str) -> str:
@@ -32,6 +32,7 @@ def test_versions_and_device(checkout: Path) -> None:
         assert found[package] == metadata.version(package)
     assert found["platform"] == jax.devices()[0].platform
     assert found["device"]
+    assert (found["devices"], found["processes"]) == (jax.device_count(), 1)
 
 
 def test_an_installed_package_has_no_commit(checkout: Path) -> None:
@@ -46,7 +47,7 @@ def test_a_checkout_has_a_commit_and_may_be_dirty(checkout: Path) -> None:
     assert found["commit"] == git(checkout, "rev-parse", "HEAD")
     assert found["dirty"] is False
     (checkout / "changed").touch()
-    environment.cache_clear()
+    module._git.cache_clear()
     assert environment()["dirty"] is True
 
 

@@ -8,6 +8,7 @@ from cnnlab.training.recipe import (
     Plan,
     RecipeError,
     check_recipe,
+    completed,
     default_recipe,
     identity,
     plan,
@@ -69,7 +70,7 @@ def test_a_plan_is_whole_steps(make_recipe: Callable[..., ConfigDict]) -> None:
         }
     )
     assert plan(recipe, 1257) == Plan(
-        steps_per_epoch=39, steps=78, evaluate_every=10, checkpoint_every=7, warmup=20
+        steps_per_epoch=39, steps=78, evaluate_every=10, checkpoint_every=7, warmup=20, log_every=1
     )
 
 
@@ -89,6 +90,8 @@ def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
         ("optimizer.name", "sdg", ["'sdg'", "adamw, sgd", "'sgd'?"]),
         ("schedule.name", "cosin", ["'cosin'", "cosine, linear, step", "'cosine'?"]),
         ("train.batch_size", 0, ["= 0", "at least 1"]),
+        ("model.batch_norm_groups", 0, ["= 0", "at least 1"]),
+        ("model.batch_norm_groups", 3, ["= 3", "train.batch_size = 32"]),
         ("train.eval_batch_size", -2, ["= -2", "at least 1"]),
         ("train.log_steps", 0, ["= 0", "at least 1"]),
         ("optimizer.momentum", 1.0, ["= 1", "in [0, 1)"]),
@@ -139,3 +142,18 @@ def test_identity_holds_every_other_key() -> None:
     del whole["data"]["directory"]
     whole["schedule"]["milestones"] = list(whole["schedule"]["milestones"])
     assert identity(recipe) == whole
+
+
+def test_a_record_older_than_a_key_is_read_with_its_default(
+    make_recipe: Callable[..., ConfigDict],
+) -> None:
+    recipe = make_recipe({"model.options": {"scan": True}, "train.steps": 9})
+    old = identity(recipe)
+    del old["optimizer"]["ema_decay"], old["augment"]
+    assert completed(old) == identity(default_recipe()) | {
+        section: identity(recipe)[section] for section in ("model", "train")
+    }
+    assert completed(identity(recipe)) == identity(recipe)
+    recipe.optimizer.ema_decay = 0.5
+    assert completed(old) != identity(recipe)
+    assert completed(old | {"gone_since": 1}) != completed(old)

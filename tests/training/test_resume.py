@@ -20,8 +20,7 @@ from rich.console import Console
 
 from cnnlab import training
 from cnnlab.evidence import Ablation
-from cnnlab.training import EXIT_INTERRUPTED, Interrupted, Record, SaveFailed
-from cnnlab.training.environment import environment
+from cnnlab.training import EXIT_INTERRUPTED, Interrupted, Record, SaveFailed, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -194,14 +193,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Co
     with pytest.MonkeyPatch.context() as patch:
         # A commit made while these tests run shall not make the records differ.
         patch.setenv("GIT_DIR", os.devnull)
-        environment.cache_clear()
+        environment._git.cache_clear()
         config = runpy.run_path(str(ROOT / "configs/stacked_convs.py"))["get_config"]("digits")
         config.update_from_flattened_dict(OVERRIDES)
         recipe = Ablation.from_config(config).recipe("three_3x3", 0)
         folder = tmp_path_factory.mktemp("uninterrupted")
         resume(recipe, folder)
         yield recipe, (folder / "record.json").read_bytes()
-    environment.cache_clear()
+    environment._git.cache_clear()
 
 
 def launch(workdir: Path, act: str = "") -> subprocess.CompletedProcess[str]:

@@ -171,7 +171,7 @@ def test_every_override_changes_what_is_learnt(
         programs, training, seed = linear(changes), training_set(tiny), jax.random.key(0)
         state, order = programs.create(seed), programs.order(seed, 0)
         for _ in range(3):
-            state = programs.train_step(state, training.images, training.labels, order, seed)
+            state = programs.train_steps[1](state, training.images, training.labels, order, seed)
         return digest(state.variables)
 
     assert (learnt({key: value}) == learnt({})) == (value == 5e-4)
@@ -225,12 +225,12 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
         programs = compile_programs(recipe, dataset)
 
         def train_step(*arguments: Any) -> State:
-            state = programs.train_step(*arguments)
+            state = programs.train_steps[1](*arguments)
             if int(state.step) != step:
                 return state
             return state.replace(params=jax.tree.map(lambda p: p * np.inf, state.params))
 
-        return programs._replace(train_step=train_step)
+        return programs._replace(train_steps={1: train_step})
 
     monkeypatch.setattr(run_module, "compile_programs", compile_spoilt)
     with pytest.raises(NotFinite, match=f"{reason}; the checkpoint at step {kept} in"):
@@ -291,6 +291,20 @@ def test_a_folder_of_another_recipe(
         training.run(recipe, folder, QUIET)
     assert Record.read(folder / "record.json") == finished.record
     assert json.loads((folder / "config.json").read_text()) == identity(finished.recipe)
+
+
+def test_a_folder_that_is_older_than_a_key(
+    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    old = identity(finished.recipe)
+    del old["optimizer"]["ema_decay"]
+    (folder / "config.json").write_text(json.dumps(old))
+    assert training.run(two_epochs(), folder, QUIET) == finished.record
+    recipe = two_epochs()
+    recipe.optimizer.ema_decay = 0.5
+    with pytest.raises(UnusableFolder, match="another recipe"):
+        training.run(recipe, folder, QUIET)
 
 
 def test_a_folder_that_cannot_be_written(

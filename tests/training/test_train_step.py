@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from cnnlab import models
 from cnnlab.data import Dataset
+from cnnlab.training import placement
 from cnnlab.training import step as steps_module
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
@@ -37,7 +38,7 @@ def advance(programs: Programs, tiny: Dataset, state: State, steps: int) -> Stat
     training = training_set(tiny)
     for _ in range(steps):
         order = programs.order(KEY, int(state.step) // programs.plan.steps_per_epoch)
-        state = programs.train_step(state, training.images, training.labels, order, KEY)
+        state = programs.train_steps[1](state, training.images, training.labels, order, KEY)
     return state
 
 
@@ -143,7 +144,7 @@ def test_what_is_random_differs_between_steps_and_never_at_a_step(
 
     def loss_at(step: int) -> float:  # 0 and 3 take the same batch of `order`
         state = programs.create(KEY).replace(step=jnp.int32(step))
-        tally = programs.train_step(state, training.images, training.labels, order, KEY).tally
+        tally = programs.train_steps[1](state, training.images, training.labels, order, KEY).tally
         return float(tally.loss)
 
     assert loss_at(0) == loss_at(0)
@@ -231,7 +232,11 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
     adapt = optimizer(recipe, plan(recipe, 10))
     update = steps_module.make_update(model, adapt, label_smoothing=0.2, ema_decay=0.75)
     train_step = steps_module.make_train_step(
-        update, mean=jnp.zeros(1), std=jnp.ones(1), augment=dict(recipe.augment)
+        update,
+        mean=jnp.zeros(1),
+        std=jnp.ones(1),
+        augment=dict(recipe.augment),
+        shares=placement.in_shares(),
     )
 
     def create(key: jax.Array) -> State:

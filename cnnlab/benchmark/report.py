@@ -1,0 +1,187 @@
+"""Tables of a benchmark's results, and where they stand: files of a machine, a block of a page."""
+
+import json
+import re
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from cnnlab.evidence.published import replace_block
+from cnnlab.training.record import write_whole
+
+BUSY = 0.25
+"""Running processes for each core, above which a machine is not called idle."""
+
+_READING = """\
+A median over the rounds. "To X" is X's time divided by {first}'s, round by round: above 1 {first}
+is faster; the median [least, largest]. Compiling and warming up are not in the times.\
+"""
+
+
+def write(results: dict[str, Any], folder: Path) -> Path:
+    """Write the results as JSON into `folder`, in a file named after the machine; its path."""
+    path = folder / f"{machine_tag(results)}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(results, indent=1) + "\n")
+    return path
+
+
+def rewrite(folder: Path, page: Path | None) -> list[Path]:
+    """Make the Markdown beside every JSON file of `folder`, and the block of `page` with all.
+
+    Returns:
+        The Markdown files.
+
+    Raises:
+        MarkerMissing: `page` has no markers (`evidence.published`).
+        FileNotFoundError: there is no `page`, or nothing to report on.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no results to report on")
+    reports = {path.with_suffix(".md"): markdown(json.loads(path.read_text())) for path in files}
+    for path, report in reports.items():
+        write_whole(path, f"# Performance\n\n{report}\n")
+    if page is not None:
+        write_whole(page, replace_block(page.read_text(), "\n\n".join(reports.values())))
+    return list(reports)
+
+
+def machine_tag(results: dict[str, Any]) -> str:
+    """A file name: the device, and the number of threads where not all cores were used."""
+    machine = results["machine"]
+    words = re.sub(r"\((R|TM)\)", "", machine["device"])
+    if machine["platform"] == "cpu" and machine["threads"] != machine["cores"]:
+        words += f" {machine['threads']} threads"
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The machine, the tables of networks and layers, and what compiling took."""
+    rows, names = results["rows"], results["contenders"]
+    peak = peak_flops(results)
+    nets = [row for row in rows if row["part"] == "net"]
+    layers = [row for row in rows if row["part"] == "layer"]
+    parts = [
+        f"### {results['machine']['device']}",
+        "\n".join(_facts(results)),
+        _READING.format(first=names[0]),
+        "#### Whole networks, images/s",
+        _table(names, nets, ("network", "batch", "what"), _images_per_second),
+        "#### Single layers: ms, GFLOP/s, percent of the peak",
+        f"The peak is {peak / 1e9:.0f} GFLOP/s: the fastest of the contenders' products of two "
+        f"float32 matrices ({_peaks(results)}).",
+        _table(names, layers, ("layer", "batch", "what"), lambda r, s: _layer_cell(r, s, peak)),
+        "#### What was timed",
+        _subjects(nets + layers),
+        "#### Tracing and compiling, seconds, once",
+        _compiling(names, nets + layers),
+    ]
+    return "\n\n".join([*parts, *_failures(rows)])
+
+
+def peak_flops(results: dict[str, Any]) -> float:
+    """The largest of the contenders' median rates of the matrix product, FLOP/s."""
+    (row,) = (row for row in results["rows"] if row["part"] == "matmul")
+    return max(row["flops"] / statistics.median(times) for times in row["seconds"].values())
+
+
+def ratio(row: dict[str, Any], first: str, rival: str) -> tuple[float, float, float] | None:
+    """The rival's time over the first's, round by round: median, least and largest."""
+    ours, theirs = row["seconds"].get(first), row["seconds"].get(rival)
+    if not ours or not theirs:
+        return None
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def _facts(results: dict[str, Any]) -> Iterable[str]:
+    machine, settings = results["machine"], results["settings"]
+    commit = (machine["commit"] or "none")[:10] + (" with changes" if machine["dirty"] else "")
+    versions = {"JAX": "jax", "jaxlib": "jaxlib", "Flax": "flax", "Optax": "optax"}
+    versions |= {"PyTorch": "torch", "NumPy": "numpy", "Python": "python"}
+    packages = ", ".join(
+        f"{name} {machine[key]}" for name, key in versions.items() if key in machine
+    )
+    yield f"- {results['date']}, commit {commit}"
+    yield (
+        f"- {machine['threads']} threads of {machine['cores']} cores, "
+        f"{machine['memory_gib']:.0f} GiB of memory, {machine['platform']}"
+    )
+    yield f"- {packages}; float32; cnnlab convolves by {machine['convolutions']}"
+    yield (
+        f"- each contender in a process of its own, in turn; {settings['rounds']} rounds "
+        f"(fewer where a row says so), at least {settings['seconds']:g} s a turn"
+    )
+    yield f"- load average at the start {machine['load']:.2f}"
+    if machine["load"] > BUSY * machine["cores"]:
+        yield "- **Warning: the machine was not idle. Do not trust these times.**"
+    for name, reason in results["skipped"].items():
+        yield f"- {name} is not in the tables: {reason}"
+
+
+def _table(names: list[str], rows: list[dict[str, Any]], heads: Any, cell: Any) -> str:
+    first, rivals = names[0], names[1:]
+    lines = []
+    for row in rows:
+        ratios = [ratio(row, first, rival) for rival in rivals]
+        lines.append(
+            [
+                *(row["name"], row["batch"], row["what"]),
+                *(cell(row, row["seconds"].get(name)) for name in names),
+                *(r and "{:.2f} [{:.2f}, {:.2f}]".format(*r) for r in ratios),
+                max(map(len, row["seconds"].values()), default=0),
+            ]
+        )
+    return _pipe(lines, [*heads, *names, *(f"to {rival}" for rival in rivals), "rounds"], 3)
+
+
+def _images_per_second(row: dict[str, Any], seconds: list[float] | None) -> str:
+    return f"{row['batch'] / statistics.median(seconds):,.0f}" if seconds else "failed"
+
+
+def _layer_cell(row: dict[str, Any], seconds: list[float] | None, peak: float) -> str:
+    if not seconds:
+        return "failed"
+    median = statistics.median(seconds)
+    rate = row["flops"] / median
+    return f"{1000 * median:.3g} ms, {rate / 1e9:,.0f}, {rate / peak:.0%}"
+
+
+def _peaks(results: dict[str, Any]) -> str:
+    (row,) = (row for row in results["rows"] if row["part"] == "matmul")
+    rates = {n: row["flops"] / statistics.median(s) / 1e9 for n, s in row["seconds"].items()}
+    return row["detail"] + ": " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+
+
+def _subjects(rows: list[dict[str, Any]]) -> str:
+    seen = {(row["name"], row["detail"], row["weights"]): None for row in rows}
+    lines = [[name, f"`{detail}`" if detail else "", f"{w:,}"] for name, detail, w in seen]
+    return _pipe(lines, ["name", "what it is", "weights"], 2)
+
+
+def _compiling(names: list[str], rows: list[dict[str, Any]]) -> str:
+    compiled = [name for name in names if any(row["compile"].get(name) for row in rows)]
+    lines = [
+        [row["name"], row["batch"], row["what"]]
+        + [f"{row['compile'][n]:.2f}" if n in row["compile"] else "" for n in compiled]
+        for row in rows
+    ]
+    return _pipe(lines, ["name", "batch", "what", *compiled], 3)
+
+
+def _failures(rows: list[dict[str, Any]]) -> Iterable[str]:
+    for row in rows:
+        for name, reason in row["failed"].items():
+            yield f"{name} failed at {row['name']}, batch {row['batch']}, {row['what']}: {reason}"
+
+
+def _pipe(lines: list[list[Any]], heads: list[str], words: int) -> str:
+    """A Markdown table whose first columns are words and whose others are numbers."""
+    align = ["left"] * words + ["right"] * (len(heads) - words)
+    return tabulate(
+        lines, heads, tablefmt="pipe", disable_numparse=True, colalign=align, missingval=""
+    )

@@ -1,0 +1,123 @@
+"""A sweep: the runs of any number of ablations, done one after another, and the time they take.
+
+`processes` and `cluster` do the same on all of a machine and on many. All go through the ledgers'
+locks, so that other processes may be at the same sweep, and do no run twice. All give the same
+records, to the bit where a run has as many cores (XLA may split sums otherwise).
+"""
+
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from cnnlab import training
+from cnnlab.evidence.ledger import Ledger
+from cnnlab.native.memory import keep_memory
+from cnnlab.training import Record, placement
+
+LOST = 3
+"""How often the process or the machine of a run may be lost before the run counts as failed."""
+
+
+def prepare() -> None:
+    """What a process does first that is to train."""
+    keep_memory()
+    placement.keep_compiled()
+
+
+class CannotSweep(ValueError):
+    """The processes, or the cluster, that were asked for cannot be had."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep, and the ledger that it belongs to."""
+
+    ledger: Ledger
+    recipe: ConfigDict
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return self.ledger.folder(self.recipe)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a record of it."""
+        return (self.folder / "record.json").exists()
+
+    def attempt(self, console: Console, *, wait: bool) -> list[str] | None:
+        """Train, unless it is finished; gives and raises what `Ledger.attempt` does."""
+        execute = functools.partial(training.run, console=console)
+        return self.ledger.attempt(self.recipe, execute, wait=wait)
+
+    def seconds(self) -> float | None:
+        """How long it trained, by its record and its journal; None where they do not tell."""
+        record, journal = self.folder / "record.json", self.folder / "metrics.jsonl"
+        if not (record.exists() and journal.exists()):
+            return None
+        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
+        if not rates:
+            return None
+        whole = Record.read(record)
+        return float(whole.steps * whole.config["train"]["batch_size"] / rates[-1])
+
+    def __str__(self) -> str:
+        return f"{self.recipe.arm} seed {self.recipe.seed} in {self.ledger.root}"
+
+
+Done = tuple[Run, list[str]]
+"""A run that is over, and what went wrong: nothing, or a line."""
+
+
+def one_by_one(runs: Iterable[Run], console: Console) -> Iterator[Done]:
+    """One after another in this process, those last that other processes are at.
+
+    Raises:
+        What `training.run` raises, but for NotFinite.
+    """
+    held = []
+    for run in runs:
+        failures = run.attempt(console, wait=False)
+        if failures is None:
+            held.append(run)
+        else:
+            yield run, failures
+    for run in held:
+        yield run, run.attempt(console, wait=True) or []
+
+
+class TimeLeft(NamedTuple):
+    """An estimate: `seconds` for the runs that it can judge, and how many it cannot."""
+
+    seconds: float
+    unknown: int
+
+
+def time_left(runs: Iterable[Run], at_once: int) -> TimeLeft:
+    """How long the unfinished of `runs` take, `at_once` at a time.
+
+    A run is taken to need as long as the finished ones of its arm did, else as the finished ones of
+    its ledger; half-finished runs count whole.
+    """
+    arms: dict[tuple[Path, str], list[float]] = defaultdict(list)
+    ledgers: dict[Path, list[float]] = defaultdict(list)
+    missing = []
+    for run in runs:
+        seconds = run.seconds()
+        if not run.finished:
+            missing.append((run.ledger.root, run.recipe.arm))
+        elif seconds is not None:
+            arms[run.ledger.root, run.recipe.arm].append(seconds)
+            ledgers[run.ledger.root].append(seconds)
+    known = [arms.get(key) or ledgers.get(key[0]) for key in missing]
+    total = sum(fmean(times) for times in known if times)
+    return TimeLeft(total / min(at_once, len(missing) or 1), sum(not times for times in known))

@@ -1,0 +1,122 @@
+"""The compiled extension: built at first use, kept in the user's cache folder."""
+
+import ctypes
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import jaxlib
+
+HERE = Path(__file__).parent
+SOURCES = ("convolution.cc", "normalisation.cc", "pooling.cc", "threads.h", "numbers.h")
+CALLS = (
+    "conv_forward",
+    "conv_backward_data",
+    "conv_backward_filters",
+    "batch_norm_forward",
+    "batch_norm_backward",
+    "max_pool_forward",
+    "max_pool_backward",
+)
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-mprefer-vector-width=512", "-fPIC", "-shared")
+WHEEL, HEADERS = "onednn-cpu-gomp", "onednn-devel-cpu-gomp"
+
+
+class Unavailable(Exception):
+    """Why there is no extension here."""
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why oneDNN cannot be used here; None where it is loaded and XLA knows its calls."""
+    try:
+        loaded = ctypes.CDLL(os.fspath(build()))
+        for name in CALLS:
+            call = jax.ffi.pycapsule(getattr(loaded, name))
+            jax.ffi.register_ffi_target(f"cnnlab_{name}", call, platform="cpu")
+    except (Unavailable, OSError, AttributeError) as error:
+        return str(error)
+    return None
+
+
+def version() -> str:
+    """OneDNN's, of the installed wheel."""
+    return importlib.metadata.version(WHEEL)
+
+
+def build() -> Path:
+    """The extension's file in the cache folder, compiled if it is not there.
+
+    Raises:
+        Unavailable: no compiler, no oneDNN, another platform, or it does not compile.
+        OSError: the cache folder cannot be written.
+    """
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise Unavailable(f"it is for Linux on x86_64, not {sys.platform} on {platform.machine()}")
+    library, header = _installed(WHEEL, "libdnnl.so.3"), _installed(HEADERS, "dnnl.hpp")
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise Unavailable("there is no C++ compiler (g++, or $CXX)")
+    command = [
+        compiler,
+        *FLAGS,
+        "-fopenmp",
+        *(os.fspath(HERE / name) for name in SOURCES if name.endswith(".cc")),
+        f"-I{header.parent}",
+        f"-isystem{jax.ffi.include_dir()}",
+        os.fspath(library),
+        f"-Wl,-rpath,{library.parent}",
+    ]
+    target = _cache() / f"native-{_key(command)}.so"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.parent / "native.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that start together compile once
+        if not target.exists():
+            _compile(command, target)
+    return target
+
+
+def _compile(command: list[str], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        done = subprocess.run([*command, "-o", made], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Unavailable(f"{command[0]} failed: {done.stderr.strip()[:500]}")
+        made.replace(target)  # whole or not at all
+
+
+def _installed(wheel: str, name: str) -> Path:
+    try:
+        files = importlib.metadata.files(wheel) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise Unavailable(f"{wheel} is not installed (pip install 'cnnlab[onednn]')") from None
+    for file in files:
+        if file.name == name and (found := Path(os.fspath(file.locate())).resolve()).exists():
+            return found
+    raise Unavailable(f"{wheel} has no {name}")
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlab"
+
+
+def _key(command: list[str]) -> str:
+    """Names all that the machine code depends on, the processor's features included."""
+    digest = hashlib.sha256("\0".join([*command, jaxlib.__version__, version()]).encode())
+    digest.update(subprocess.run([command[0], "--version"], capture_output=True).stdout)
+    cpu = Path("/proc/cpuinfo").read_text().splitlines()
+    digest.update(next((line for line in cpu if line.startswith("flags")), "").encode())
+    for name in SOURCES:
+        digest.update((HERE / name).read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,112 @@
+"""Where and how a run is computed: read off the machine, in this one place.
+
+The recipe knows nothing of it, since it makes no other run. All devices stand along one axis: each
+has the whole state and the training set, and takes its share of every batch. What a batch norm
+reckons over is the whole batch all the same, or the recipe's groups of it.
+
+The devices may be those of several processes, on as many hosts, that `join` and all do the same.
+One of them leads: it alone writes, but for checkpoints, which Orbax writes with all of them.
+"""
+
+import functools
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import Array
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from cnnlab.training.recipe import RecipeError
+
+
+@functools.cache
+def mesh() -> Mesh:
+    """The devices there are, along the axis `data`."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def everywhere() -> NamedSharding:
+    """The whole array on every device."""
+    return NamedSharding(mesh(), PartitionSpec())
+
+
+def in_shares() -> NamedSharding:
+    """An equal share of the first axis on every device."""
+    return NamedSharding(mesh(), PartitionSpec("data"))
+
+
+def place(array: np.ndarray, sharding: NamedSharding) -> Array:
+    """A host's array on the devices."""
+    return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+
+def key_of(seed: int) -> Array:
+    """The key of `seed`, on every device."""
+    data = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    return jax.random.wrap_key_data(place(data, everywhere()))
+
+
+def join() -> None:
+    """Make one of this process and its likes on other hosts; before anything is computed.
+
+    JAX finds the others by itself on Slurm, Kubernetes and Cloud TPUs, else by
+    `$JAX_COORDINATOR_ADDRESS` (HOST:PORT), `$JAX_NUM_PROCESSES` and `$JAX_PROCESS_ID`.
+
+    Raises:
+        ValueError: nothing says who the others are.
+    """
+    numbers = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
+    processes, this = (int(number) if number else None for number in numbers)
+    jax.distributed.initialize(num_processes=processes, process_id=this)
+
+
+def leads() -> bool:
+    """Whether this is the process that writes; a single one does."""
+    return jax.process_index() == 0
+
+
+def agreed(number: int) -> int:
+    """The leader's `number`."""
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def largest(number: int) -> int:
+    """The largest that any process has."""
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
+def check_shares(batch_size: int) -> None:
+    """Refuse a batch that cannot be shared out.
+
+    Raises:
+        RecipeError: the devices are no divisor of `batch_size`; names the nearest that goes.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        nearest = max(1, round(batch_size / devices)) * devices
+        raise RecipeError(
+            f"train.batch_size = {batch_size} cannot be shared equally by {devices} devices; "
+            f"the nearest that can: {nearest}"
+        )
+
+
+def dispatch_lengths() -> tuple[int, ...]:
+    """How many steps may be handed to the device at once, in one program each.
+
+    On an accelerator, where Python would be slower than a small network's step, many as one scan.
+    One by one on a CPU: inside a loop XLA has no fast convolution there.
+    """
+    return (1,) if jax.default_backend() == "cpu" else (1, 8, 64)
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs from one process to the next, in `$XDG_CACHE_HOME/cnnlab/xla`.
+
+    Not those for CPUs: they are tied to the processor's very model, and XLA refuses or worse runs
+    another's (jax-ml/jax#38445). `$JAX_COMPILATION_CACHE_DIR`, which JAX reads itself, goes first.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and jax.default_backend() != "cpu":
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "cnnlab" / "xla"))

@@ -1,0 +1,147 @@
+"""Every claim's ablation from start to verdict: what is missing is run, what is done is skipped.
+
+    python experiments/reproduce.py --preset cpu --claims E1,E2 --jobs 2
+    python experiments/reproduce.py --preset paper --executor ray --address auto
+
+Run it in the project's folder. Started again it goes on; started several times, on one machine or
+on many that share `runs/`, it shares the runs. Exit status as of `experiments/ablate.py`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.markup import escape
+
+from cnnlab import training
+from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_report
+from cnnlab.evidence.cluster import connect, on_ray
+from cnnlab.evidence.processes import on_processes, shares
+from cnnlab.evidence.published import load_ablations
+from cnnlab.evidence.sweep import Done, Run, one_by_one, prepare, time_left
+from cnnlab.launch import EXIT_FAILED, guarded
+from cnnlab.names import unknown
+
+PRESETS = ("digits", "cpu", "paper")
+EXECUTORS = ("local", "ray")
+
+Executor = Callable[[Iterable[Run]], Iterator[Done]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, run what is missing, print tables and verdicts, write the reports."""
+    args = _parser().parse_args(arguments)
+    return guarded(lambda: reproduce(args))
+
+
+def reproduce(args: argparse.Namespace) -> int:
+    """Do what the command line asks for; gives the exit status."""
+    console = Console()
+    if args.address and args.executor != "ray":
+        raise CannotSweep(f"--address {args.address} is for --executor ray")
+    if args.executor == "ray" or args.jobs != 1:
+        # This process only waits: it must not take an accelerator from those that work.
+        jax.config.update("jax_platforms", "cpu")
+    else:
+        prepare()
+    ablations = _chosen(load_ablations(Path("configs"), args.preset), args)
+    for ablation in ablations:
+        for recipe in ablation.arms.values():
+            training.inspect(recipe)
+    homes = [Path(args.workdir) / ablation.name for ablation in ablations]
+    sweeps = [
+        [Run(Ledger(home.resolve() / ablation.preset), recipe) for recipe in ablation.recipes()]
+        for ablation, home in zip(ablations, homes, strict=True)
+    ]
+    failures = _complete([run for sweep in sweeps for run in sweep], args, console)
+    for ablation, home, sweep in zip(ablations, homes, sweeps, strict=True):
+        records = sweep[0].ledger.records(run.recipe for run in sweep)
+        print_report(console, ablation, records)
+        page = write_report(home, ablation, records)
+        console.print(f"Report and figure: {page}", highlight=False)
+    for failure in failures:
+        console.print(f"[red]{escape(failure)}", highlight=False)
+    return EXIT_FAILED if failures else 0
+
+
+def _chosen(ablations: list[Ablation], args: argparse.Namespace) -> list[Ablation]:
+    ids = [ablation.claim.id for ablation in ablations]
+    for claim in args.claims or ids:
+        if claim not in ids:
+            raise CannotSweep(unknown(f"claim with preset {args.preset!r}", claim, ids))
+    return [ablation for ablation in ablations if ablation.claim.id in (args.claims or ids)]
+
+
+def _complete(runs: list[Run], args: argparse.Namespace, console: Console) -> list[str]:
+    """Do the missing runs, and say after each how long the rest will take."""
+    missing = [run for run in runs if not run.finished]
+    if not missing:
+        return []
+    execute, at_once = _executor(args, console)
+    _say_left(runs, at_once, console)
+    failures = []
+    for _, said in execute(missing):
+        failures += said
+        _say_left(runs, at_once, console)
+    return failures
+
+
+def _executor(args: argparse.Namespace, console: Console) -> tuple[Executor, int]:
+    """What does the runs, and how many at once."""
+    if args.executor == "ray":
+        return on_ray, connect(args.address)
+    if args.jobs == 1:
+        return lambda runs: one_by_one(runs, console), 1
+    parts = shares(args.jobs)
+    return lambda runs: on_processes(runs, parts), len(parts)
+
+
+def _say_left(runs: list[Run], at_once: int, console: Console) -> None:
+    left = time_left(runs, at_once)
+    line = f"{sum(run.finished for run in runs)} of {len(runs)} runs done"
+    if left.seconds > 0:
+        line += f", about {_spelt(left.seconds)} left"
+    if left.unknown:
+        line += f", {left.unknown} of unknown length"
+    console.print(line, highlight=False)
+
+
+def _spelt(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--preset", default="digits", type=_one_of(PRESETS), help=", ".join(PRESETS)
+    )
+    parser.add_argument(
+        "--claims", type=lambda ids: ids.split(","), help="ids, e.g. E1,E2; all if left out"
+    )
+    parser.add_argument("--workdir", default="runs", help="where the runs' folders are kept")
+    parser.add_argument(
+        "--executor", default="local", type=_one_of(EXECUTORS), help=", ".join(EXECUTORS)
+    )
+    parser.add_argument(
+        "--jobs", default=1, type=int, help="local: processes, each with its cores or GPU"
+    )
+    parser.add_argument("--address", help="ray: auto, HOST:PORT or ray://HOST:PORT; else started")
+    return parser
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if name not in choices:
+            raise argparse.ArgumentTypeError(unknown("choice", name, choices))
+        return name
+
+    return check
+
+
+if __name__ == "__main__":
+    sys.exit(main())

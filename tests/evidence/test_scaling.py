@@ -1,0 +1,70 @@
+"""The page of predictions is what the command makes, and its numbers hold together."""
+
+from pathlib import Path
+
+import pytest
+
+from cnnlab.analysis import summarize
+from cnnlab.analysis.chips import CHIPS
+from cnnlab.analysis.measured import MEASURED
+from cnnlab.analysis.step_time import Case
+from cnnlab.evidence import scaling
+from cnnlab.models import create
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "scaling.md"
+
+
+def test_page_is_what_the_command_makes():
+    made = scaling.page(ROOT / "configs")
+    assert made == PAGE.read_text(), "run: python scripts/predict_scaling.py"
+
+
+def test_step_of_resnet50_is_three_forward_passes():
+    """But for the zeros of padding, which XLA leaves out, and the images' gradient."""
+    macs = summarize(create("resnet50"), (224, 224, 3)).macs
+    assert macs == 4_089_184_256
+    assert scaling.resnet50(1, "bfloat16").gradient == 4 * 25_557_032
+    flops = scaling.resnet50(128, "bfloat16").flops / 128
+    assert 0.95 * 6 * macs < flops < 6 * macs
+
+
+def test_efficiency_is_calibrated_on_the_first_row():
+    assert 0 < scaling.efficiency() < 1
+    first = scaling.predicted(MEASURED[0], Case(scaling.efficiency()))
+    assert first == pytest.approx(MEASURED[0].images_per_second, rel=1e-6)
+
+
+def test_predictions_lie_between_the_bounds():
+    case = Case(scaling.efficiency())
+    for row in MEASURED:
+        low, high = (scaling.predicted(row, end) for end in (scaling.NOT_FUSED, scaling.AT_BEST))
+        assert low < scaling.predicted(row, case) < high, row
+        assert low < row.images_per_second < high, row
+
+
+def test_unknown_data_are_told():
+    recipe = scaling.default_recipe()
+    recipe.data.name = "cifar"
+    with pytest.raises(ValueError, match="cifar10"):
+        scaling.preset_run(recipe)
+
+
+def test_a_config_without_the_preset_is_passed_over(tmp_path):
+    text = "def get_config(preset='digits'):\n    raise ValueError({!r})\n"
+    (tmp_path / "other.py").write_text(text.format("unknown preset: 'paper'; choices: digits"))
+    assert list(scaling.paper_presets(tmp_path)) == []
+    (tmp_path / "wrong.py").write_text(text.format("no such arm"))
+    with pytest.raises(ValueError, match="no such arm"):
+        list(scaling.paper_presets(tmp_path))
+
+
+def test_what_does_not_fit_is_not_predicted():
+    rows = [line.split("|") for line in scaling.pod_table("tpu_v5e").splitlines()[2:]]
+    large = {int(row[1].replace(",", "")) for row in rows if "too large" in row[6]}
+    assert (
+        large
+        == {n for n in scaling.CHIP_COUNTS if scaling._resnet50_bytes(4096 // n) > 16e9}
+        == {1, 2, 4, 8}
+    )
+    assert CHIPS["tpu_v5e"].memory == 16e9

@@ -1,0 +1,151 @@
+"""Two processes of four virtual devices each, as on two hosts, against one process of one."""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cnnlab import training
+from cnnlab.evidence import Ablation
+from cnnlab.training import EXIT_INTERRUPTED, Record
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+OVERRIDES: dict[str, object] = {
+    "arms.three_3x3.model.name": "INPUT -> AVGPOOL4 -> CONV3-4 -> BN -> RELU -> DROP0.3 -> FC",
+    "train.epochs": 0.0,
+    "train.steps": 30,
+    "train.evaluate_epochs": 0.0,
+    "train.evaluate_steps": 20,
+    "train.checkpoint_epochs": 0.0,
+    "train.checkpoint_steps": 10,
+    "train.log_steps": 1,
+    "schedule.warmup_epochs": 0.0,
+}
+TRAIN = """
+import os, runpy, signal, sys
+from cnnlab.training import progress
+
+advance, at, number = progress.Display.advance, int(sys.argv[1]), int(sys.argv[2])
+
+def advance_and_end(self, step, loss):
+    if step == at:
+        os.kill(os.getpid(), number)
+    return advance(self, step, loss)
+
+progress.Display.advance = advance_and_end
+sys.argv = sys.argv[3:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def on_two(workdir: Path, end: tuple[int, int, int] | None = None) -> list[tuple[int, str]]:
+    """Exit status and stderr of each; `end` is a process, a step, and the signal it gets then."""
+    address = f"127.0.0.1:{free_port()}"
+    started = []
+    for this in range(2):
+        _, *when = end if end and end[0] == this else (0, -1, 0)
+        environment = os.environ | {
+            "JAX_COORDINATOR_ADDRESS": address,
+            "JAX_NUM_PROCESSES": "2",
+            "JAX_PROCESS_ID": str(this),
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        }
+        command = [
+            *(sys.executable, "-c", TRAIN, *map(str, when), "experiments/train.py"),
+            *("--config=configs/stacked_convs.py:digits", "--arm=three_3x3", "--distributed"),
+            *(f"--config.{key}={value}" for key, value in OVERRIDES.items()),
+            f"--workdir={workdir}",
+        ]
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True
+            )
+        )
+    said = [each.communicate(timeout=600)[1] for each in started]
+    return [(each.returncode, words) for each, words in zip(started, said, strict=True)]
+
+
+def only_run(workdir: Path) -> Path:
+    (folder,) = workdir.glob("stacked_convs/digits/three_3x3/seed0-*")
+    return folder
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    found = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    lines = [{k: v for k, v in line.items() if "_second" not in k} for line in found]
+    return [line for line in lines if line.keys() != {"step"}]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    workdir: Path = tmp_path_factory.mktemp("two")
+    for status, said in on_two(workdir):
+        assert status == 0, said
+    return only_run(workdir)
+
+
+def test_the_run_of_one_device(two: Path, tmp_path: Path) -> None:
+    config = runpy.run_path(str(ROOT / "configs/stacked_convs.py"))["get_config"]("digits")
+    config.update_from_flattened_dict(OVERRIDES)
+    recipe = Ablation.from_config(config).recipe("three_3x3", 0)
+    record = training.run(recipe, tmp_path, Console(quiet=True))
+    lines, others = curve(tmp_path), curve(two)
+    assert len(lines) == 31
+    for line, other in zip(lines, others, strict=True):
+        assert other == pytest.approx(line, rel=1e-4)
+    found = Record.read(two / "record.json")
+    assert found.metrics == pytest.approx(record.metrics, rel=1e-4)
+    assert (found.environment["devices"], found.environment["processes"]) == (8, 2)
+    # One process wrote, and once.
+    assert sorted(path.name for path in two.iterdir() if path.name != ".lock") == [
+        "checkpoints",
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "record.json",
+        "tensorboard",
+    ]
+    assert len(list((two / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_killed_and_taken_up(two: Path, tmp_path: Path, process: int) -> None:
+    """The one that is left cannot go on alone; started again they end with the same bits."""
+    ended = on_two(tmp_path, (process, 25, signal.SIGKILL))
+    assert ended[process][0] == -signal.SIGKILL
+    assert ended[1 - process][0] != 0
+    assert not (only_run(tmp_path) / "record.json").exists()
+    for status, said in on_two(tmp_path):
+        assert status == 0, said
+    folder = only_run(tmp_path)
+    assert (folder / "record.json").read_bytes() == (two / "record.json").read_bytes()
+    assert curve(folder) == curve(two)
+
+
+def test_one_of_them_is_asked_to_stop(two: Path, tmp_path: Path) -> None:
+    """Both stop, at the same step."""
+    for status, said in on_two(tmp_path, (1, 13, signal.SIGTERM)):
+        assert status == EXIT_INTERRUPTED, said
+        assert "SIGTERM at step 13: saved" in said
+    for status, said in on_two(tmp_path):
+        assert status == 0, said
+    folder = only_run(tmp_path)
+    assert (folder / "record.json").read_bytes() == (two / "record.json").read_bytes()
