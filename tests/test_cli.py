@@ -63,7 +63,7 @@ class TestModels:
         assert [cell.strip() for cell in re.split("  +", row)][1:] == [
             "32x32x3",
             "He et al. 2015, table 6",
-            "shortcut=A, order=original, survival=1.0",
+            "shortcut=A, order=original, survival=1.0, scan=False",
         ]
 
     def test_formats_agree(self, printed):
@@ -77,8 +77,9 @@ class TestModels:
         }
         options = {row["name"]: row["options"] for row in rows}
         assert options["mlp"] == "hidden=(512, 512)"
-        assert options["preact164"] == "shortcut=B, order=full_preact, survival=1.0"
-        assert options["linear"] == options["plain20"] == ""
+        assert options["preact164"] == "shortcut=B, order=full_preact, survival=1.0, scan=False"
+        assert options["linear"] == ""
+        assert options["plain20"] == "scan=False"
 
 
 class TestSummary:

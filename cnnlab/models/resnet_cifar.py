@@ -85,7 +85,14 @@ def resnet(
 
 
 def plain(n: int, /, *, classes: int = 10, scan: bool = False, dtype: Any = jnp.float32) -> ResNet:
-    """The layers of `resnet` with blocks of two convolutions, n in each stage, and no shortcuts."""
+    """The layers of `resnet` with blocks of two convolutions and no shortcuts.
+
+    Args:
+        n: blocks in each stage.
+        classes: outputs.
+        scan: the equal blocks of a stage as one loop, as in `resnet`.
+        dtype: the type computed in.
+    """
     return resnet(nn.ResidualBlock, n, classes=classes, shortcut="none", scan=scan, dtype=dtype)
 
 
