@@ -30,7 +30,7 @@ def training(model: linen.Module, optimizer: optax.GradientTransformation) -> Tr
     update = make_update(model, optimizer, label_smoothing=0.0, ema_decay=0.0)
 
     def create(key: Array) -> State:
-        return create_state(model, optimizer, key, IMAGE, averaged=False)
+        return create_state(model, optimizer, key, jnp.zeros((1, *IMAGE)), averaged=False)
 
     def step(state: State, x: Array, y: Array, key: Array) -> State:
         return update(state, x, y, key, jnp.asarray(False))

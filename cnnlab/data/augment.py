@@ -29,6 +29,7 @@ def augment(
     crop_padding: int = 0,
     flip: bool = False,
     cutout: int = 0,
+    mirrored: ArrayLike | None = None,
 ) -> jax.Array:
     """Crop, mirror, normalise and cut out every image at random.
 
@@ -48,6 +49,7 @@ def augment(
         cutout: Side in pixels of a square of zeros whose centre is uniform over the image's
             pixels; what sticks out over the border is lost (DeVries and Taylor 2017,
             arXiv:1708.04552). An even square reaches one pixel further up and left.
+        mirrored: bool [N], the images to mirror where `flip` is on, in the place of its coins.
 
     Returns:
         float32 [N, H, W, C].
@@ -64,7 +66,8 @@ def augment(
         rows = jnp.arange(height) + _integers(rows, -crop_padding, crop_padding + 1)
         columns = jnp.arange(width) + _integers(columns, -crop_padding, crop_padding + 1)
         if flip:
-            columns = jnp.where(mirror < 0.5, columns[:, ::-1], columns)
+            turned = mirror < 0.5 if mirrored is None else jnp.asarray(mirrored)[:, None]
+            columns = jnp.where(turned, columns[:, ::-1], columns)
         keep &= _rectangle(_inside(rows, height), _inside(columns, width))
         images = _gather(images, rows, columns)
     if cutout:

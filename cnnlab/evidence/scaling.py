@@ -109,11 +109,9 @@ def step_work(recipe: ConfigDict, images: Images, batch: int) -> Work:
         model, adapt, label_smoothing=options.label_smoothing, ema_decay=options.ema_decay
     )
     key = jax.random.key(0)
-    averaged = options.ema_decay > 0
-    state = jax.eval_shape(
-        lambda key: create_state(model, adapt, key, images.shape, averaged=averaged), key
-    )
     x = jax.ShapeDtypeStruct((batch, *images.shape), jnp.float32)
+    create = functools.partial(create_state, model, adapt, averaged=options.ema_decay > 0)
+    state = jax.eval_shape(create, key, x)
     y = jax.ShapeDtypeStruct((batch,), jnp.int32)
     first = jnp.array(False)
     return count_work(update, state, x, y, key, first, images=batch, params=state.params)

@@ -8,6 +8,7 @@ from flax import linen
 
 from cnnlab import geometry
 from cnnlab.models import (
+    airbench,
     alexnet,
     allcnn,
     baselines,
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _FAMILIES = (
+    airbench,
     alexnet,
     allcnn,
     baselines,

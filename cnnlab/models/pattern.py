@@ -9,13 +9,15 @@
 | `POOL<F>`, `AVGPOOL<F>`, `L2POOL<F>` | pooling; F is 2 where left out; stride F unless `/<S>` |
 | `POOL?` | any pooling with `?` is there only if `pattern(..., pool=True)` |
 | `SUB<F>` | LeNet's subsampling: a mean with a weight and a bias for each map |
-| `BN`, `RELU`, `TANH`, `LRN` | batch norm, non-linearities, local response normalisation |
+| `WHITEN<F>` | fixed filters of size F that whiten the patches of the training images |
+| `BN`, `RELU`, `GELU`, `TANH`, `LRN` | batch norm, non-linearities, local response normalisation |
 | `DROP<rate>`, `GAP` | dropout, global average pooling |
 | `FC-<K>`, `FC` | fully connected to K outputs; a bare FC gives the classes |
 | `[... -> ...]*n` | the bracket n times |
 | `<K>*<b>^i` | K times b to the power of i, the round of the outermost repeat, from 0 |
 
-A CONV, LOCAL or FC right before a BN has no bias. Layers are named by kind and count: conv1, relu1,
+A CONV, LOCAL or FC before a BN has no bias, which the BN would take off again; POOL and AVGPOOL may
+stand in between. Layers are named by kind and count: conv1, relu1,
 conv2, ..., fc1. Source: N0, Layer Patterns.
 """
 
@@ -39,6 +41,7 @@ _POOLS = {"POOL": nn.MaxPool, "AVGPOOL": nn.AvgPool, "L2POOL": nn.L2Pool}
 _SIMPLE = {
     "BN": nn.BatchNorm,
     "RELU": nn.ReLU,
+    "GELU": nn.GELU,
     "TANH": nn.Tanh,
     "GAP": nn.GlobalAvgPool,
     "LRN": nn.LocalResponseNorm,
@@ -118,11 +121,14 @@ def pattern(
     specs = _expand(_parse(text), _Reader(text, classes, pool))
     counts: Counter[str] = Counter()
     steps = []
-    for spec, following in zip(specs, [*specs, None][1:], strict=True):
+    for position, spec in enumerate(specs):
         options = dict(spec.options)
-        if spec.weighted:
-            before_norm = following is not None and following.kind == "BN"
-            options |= {"use_bias": not before_norm, "dtype": dtype}
+        if spec.kind in ("CONV", "LOCAL", "FC"):
+            behind = (spec.kind for spec in specs[position + 1 :])
+            following = next((kind for kind in behind if kind not in ("POOL", "AVGPOOL")), None)
+            options["use_bias"] = following != "BN"
+        if spec.kind in ("CONV", "LOCAL", "FC", "WHITEN"):
+            options["dtype"] = dtype
         if spec.kind in ("CONV", "LOCAL", "SUB", *_POOLS):
             options["fit"] = fit
         stem = "pool" if spec.kind in _POOLS else spec.kind.lower()
@@ -138,10 +144,6 @@ class _Spec(NamedTuple):
     layer: Any
     options: dict[str, Any]
     position: int
-
-    @property
-    def weighted(self) -> bool:
-        return self.kind in ("CONV", "LOCAL", "FC")
 
 
 @functools.cache
@@ -203,6 +205,9 @@ class _Reader(NamedTuple):
             sizes |= {"filters": self._width(width, stage), "kernel_size": int(tokens["SIZE"])}
             layer = nn.Conv if kind == "CONV" else nn.LocalConv
             return [_Spec(kind, layer, sizes, symbol.start_pos)]
+        if node.data == "whiten":
+            size = {"kernel_size": int(tokens["SIZE"])}
+            return [_Spec(kind, nn.Whiten, size, symbol.start_pos)]
         if node.data == "dense":
             features = self.classes if width is None else self._width(width, stage)
             if features is None:

@@ -148,25 +148,32 @@ std::vector<float> repeat(const Rows& shape, auto value) {
 }
 
 template <typename T>
-void forward(ffi::ThreadPool& pool, const T* x, const float* scale, const float* offset, T* y,
-             float* mean, float* var, int64_t count, int64_t channels, bool relu, float epsilon) {
+void moments(ffi::ThreadPool& pool, const T* x, float* mean, float* var, int64_t count,
+             int64_t channels) {
   const Rows shape(channels);
   const int64_t parts = parts_of(count, channels);
-  std::vector<Moments> moments(parts, Moments(channels));
+  std::vector<Moments> found(parts, Moments(channels));
   parallel(pool, parts, [&](int64_t part) {
     blocks(shape, count, part, parts, [&](int64_t at, int64_t rows, int64_t lanes) {
-      moments_block(x + at, rows, lanes, channels, moments[part]);
+      moments_block(x + at, rows, lanes, channels, found[part]);
     });
   });
-  Moments& all = moments[0];
+  Moments& all = found[0];
   for (int64_t part = 1; part < parts; ++part) {
-    const Moments& more = moments[part];
+    const Moments& more = found[part];
     for (int64_t c = 0; c < channels; ++c)
       merge(all.mean[c], all.squares[c], all.count, more.count, more.mean[c], more.squares[c]);
     all.count += more.count;
   }
   for (int64_t c = 0; c < channels; ++c) mean[c] = all.mean[c], var[c] = all.squares[c] / count;
-  if (y == nullptr) return;
+}
+
+template <typename T>
+void apply(ffi::ThreadPool& pool, const T* x, const float* scale, const float* offset,
+           const float* mean, const float* var, T* y, int64_t count, int64_t channels, bool relu,
+           float epsilon) {
+  const Rows shape(channels);
+  const int64_t parts = parts_of(count, channels);
   const auto m = repeat(shape, [&](int64_t c) { return mean[c]; });
   const auto a = repeat(shape, [&](int64_t c) { return scale[c] / std::sqrt(var[c] + epsilon); });
   const auto b = repeat(shape, [&](int64_t c) { return offset[c]; });
@@ -225,14 +232,23 @@ ffi::Error dispatch(const ffi::AnyBuffer& x, const auto& body) {
 
 using Channels = ffi::Buffer<ffi::F32, 1>;
 
-ffi::Error norm_forward(ffi::ThreadPool pool, ffi::AnyBuffer x, Channels scale, Channels offset,
-                        ffi::Result<ffi::AnyBuffer> y, ffi::Result<Channels> mean,
-                        ffi::Result<Channels> var, bool relu, float epsilon) {
+ffi::Error norm_moments(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::Result<Channels> mean,
+                        ffi::Result<Channels> var) {
   return dispatch(x, [&](auto zero, int64_t count, int64_t channels) {
     using T = decltype(zero);
-    forward(pool, static_cast<const T*>(x.untyped_data()), scale.typed_data(), offset.typed_data(),
-            static_cast<T*>(y->untyped_data()), mean->typed_data(), var->typed_data(), count, channels,
-            relu, epsilon);
+    moments(pool, static_cast<const T*>(x.untyped_data()), mean->typed_data(), var->typed_data(),
+            count, channels);
+  });
+}
+
+ffi::Error norm_apply(ffi::ThreadPool pool, ffi::AnyBuffer x, Channels scale, Channels offset,
+                      Channels mean, Channels var, ffi::Result<ffi::AnyBuffer> y, bool relu,
+                      float epsilon) {
+  return dispatch(x, [&](auto zero, int64_t count, int64_t channels) {
+    using T = decltype(zero);
+    apply(pool, static_cast<const T*>(x.untyped_data()), scale.typed_data(), offset.typed_data(),
+          mean.typed_data(), var.typed_data(), static_cast<T*>(y->untyped_data()), count, channels,
+          relu, epsilon);
   });
 }
 
@@ -251,15 +267,22 @@ ffi::Error norm_backward(ffi::ThreadPool pool, ffi::AnyBuffer x, ffi::AnyBuffer 
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(batch_norm_forward, norm_forward,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(batch_norm_moments, norm_moments,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<Channels>()
+                                  .Ret<Channels>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(batch_norm_apply, norm_apply,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<ffi::AnyBuffer>()
                                   .Arg<Channels>()
                                   .Arg<Channels>()
+                                  .Arg<Channels>()
+                                  .Arg<Channels>()
                                   .Ret<ffi::AnyBuffer>()
-                                  .Ret<Channels>()
-                                  .Ret<Channels>()
                                   .Attr<bool>("relu")
                                   .Attr<float>("epsilon"));
 

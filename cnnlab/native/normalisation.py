@@ -1,4 +1,11 @@
-"""Batch normalisation in training, and its gradient, in two passes over the numbers each."""
+"""Batch normalisation in training, and its gradient, in two passes over the numbers each.
+
+It comes in two halves, the moments of a batch and what is made of them: when the second is made
+again with the ReLU behind it, what was made without falls away.
+
+`elsewhere(x, scale, offset, epsilon)` -> (y, mean, variance) computes the whole where the code is
+lowered for another device than a CPU.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,84 +16,120 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-Normalised = tuple[Array, Array, Array]
-"""The normalised values, the mean [C] and the variance [C]."""
+Elsewhere = Callable[[Array, Array, Array, float], tuple[Array, Array, Array]]
 
 
 def takes(x: Array) -> bool:
-    """Whether `batch_norm` is made for x: float32 or bfloat16, and channels by sixteens."""
+    """Whether this is made for x: float32 or bfloat16, and channels by sixteens."""
     return x.size > 0 and x.shape[-1] % 16 == 0 and x.dtype in (jnp.float32, jnp.bfloat16)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def batch_norm(
-    x: Array, scale: Array, offset: Array, epsilon: float, elsewhere: Callable[..., Normalised]
-) -> Normalised:
-    """x [..., C] that `takes` it, scale [C] and offset [C] in float32 -> (y, mean, variance).
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def moments(x: Array, elsewhere: Elsewhere) -> tuple[Array, Array]:
+    """x [..., C] that it `takes` -> mean [C] and variance [C] in float32.
 
-    `elsewhere(x, scale, offset, epsilon)` computes the same where the code is lowered for another
-    device than a CPU. Differentiable once, in reverse.
+    Differentiable once, in reverse.
     """
 
-    def on_cpu(x: Array, scale: Array, offset: Array) -> Normalised:
-        results = (_like(x), _like(scale), _like(scale))
-        call = jax.ffi.ffi_call("cnnlab_batch_norm_forward", results, vmap_method="sequential")
-        y, mean, var = call(x, scale, offset, relu=False, epsilon=np.float32(epsilon))
-        return y, mean, var
+    def on_cpu(x: Array) -> tuple[Array, Array]:
+        mean, var = _call("moments", (_per_channel(x), _per_channel(x)))(x)
+        return mean, var
 
-    there = partial(elsewhere, epsilon=epsilon)
-    return lax.platform_dependent(x, scale, offset, cpu=on_cpu, default=there)
+    def there(x: Array) -> tuple[Array, Array]:
+        ones = jnp.ones(x.shape[-1])
+        _, mean, var = elsewhere(x, ones, ones, 0.0)
+        return mean, var
 
-
-_Kept = tuple[Array, Array, Array, Array, Array]
-
-
-def _forward(
-    x: Any, scale: Any, offset: Any, epsilon: float, elsewhere: Callable[..., Normalised]
-) -> tuple[Normalised, _Kept]:
-    given = x.value, scale.value, offset.value
-    y, mean, var = batch_norm(*given, epsilon, elsewhere)
-    return (y, mean, var), (*given, mean, var)
+    return lax.platform_dependent(x, cpu=on_cpu, default=there)
 
 
-def _backward(
-    epsilon: float, elsewhere: Callable[..., Normalised], kept: _Kept, cotangents: Any
-) -> Normalised:
-    x, scale, offset, mean, var = kept
-    dy, dmean, dvar = cotangents
+def _moments_forward(x: Any, elsewhere: Elsewhere) -> tuple[tuple[Array, Array], Any]:
+    mean, var = moments(x.value, elsewhere)
+    return (mean, var), (x.value, mean)
 
-    def on_cpu(x: Array, dy: Array, *rest: Array) -> Normalised:
-        results = (_like(x), _like(scale), _like(scale))
-        call = jax.ffi.ffi_call("cnnlab_batch_norm_backward", results, vmap_method="sequential")
-        dx, dscale, doffset = call(x, dy, *rest, relu=False, epsilon=np.float32(epsilon))
-        return dx, dscale, doffset
 
-    def there(x: Array, dy: Array, scale: Array, offset: Array, *_: Array) -> Normalised:
-        normalise = lambda *given: elsewhere(*given, epsilon=epsilon)[0]  # noqa: E731
-        dx, dscale, doffset = jax.vjp(normalise, x, scale, offset)[1](dy)
-        return dx, dscale, doffset
-
-    operands = (x, _filled(dy), scale, offset, mean, var)
-    dx, dscale, doffset = lax.platform_dependent(*operands, cpu=on_cpu, default=there)
-    count = x.size // x.shape[-1]
+def _moments_backward(elsewhere: Elsewhere, kept: Any, cotangents: Any) -> tuple[Array | None]:
+    (x, mean), (dmean, dvar) = kept, cotangents
     # In training nothing depends on the running statistics: a pass over the numbers is saved.
-    if _flows(dmean):
-        dx += (dmean / count).astype(x.dtype)
-    if _flows(dvar):
-        dx += (2 / count * dvar * (x - mean)).astype(x.dtype)
-    return dx, dscale, doffset
+    if not (_flows(dmean) or _flows(dvar)):
+        return (None,)
+    dmean, dvar = (d if _flows(d) else jnp.zeros_like(mean) for d in (dmean, dvar))
+    dx = (dmean + 2 * dvar * (x - mean)) * (x.shape[-1] / x.size)
+    return (dx.astype(x.dtype),)
 
 
-batch_norm.defvjp(_forward, _backward, symbolic_zeros=True)
+moments.defvjp(_moments_forward, _moments_backward, symbolic_zeros=True)
 
 
-def _like(array: Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
+def normalise(
+    x: Array,
+    scale: Array,
+    offset: Array,
+    mean: Array,
+    var: Array,
+    epsilon: float,
+    relu: bool,
+    elsewhere: Elsewhere,
+) -> Array:
+    """x [..., C] normalised by its own `moments`, scaled and offset, all [C] in float32; ReLU of it.
+
+    The gradient of x is the whole one, by way of the moments too; they are given none. Differentiable
+    once, in reverse.
+    """
+
+    def on_cpu(*given: Array) -> Array:
+        call = _call("apply", jax.ShapeDtypeStruct(x.shape, x.dtype))
+        y: Array = call(*given, relu=relu, epsilon=np.float32(epsilon))
+        return y
+
+    def there(x: Array, scale: Array, offset: Array, *_: Array) -> Array:
+        return _whole(x, scale, offset, epsilon, relu, elsewhere)
+
+    return lax.platform_dependent(x, scale, offset, mean, var, cpu=on_cpu, default=there)
+
+
+def _normalise_forward(
+    *given: Any,
+) -> tuple[Array, tuple[Array, ...]]:
+    return normalise(*given), given[:5]
+
+
+def _normalise_backward(
+    epsilon: float, relu: bool, elsewhere: Elsewhere, kept: tuple[Array, ...], dy: Array
+) -> tuple[Array | None, ...]:
+    x, scale, offset, mean, var = kept
+
+    def on_cpu(*given: Array) -> tuple[Array, ...]:
+        results = (jax.ShapeDtypeStruct(x.shape, x.dtype), _per_channel(x), _per_channel(x))
+        call = _call("backward", results)
+        return tuple(call(*given, relu=relu, epsilon=np.float32(epsilon)))
+
+    def there(x: Array, dy: Array, scale: Array, offset: Array, *_: Array) -> tuple[Array, ...]:
+        whole = partial(_whole, epsilon=epsilon, relu=relu, elsewhere=elsewhere)
+        return jax.vjp(whole, x, scale, offset)[1](dy)
+
+    given = (x, dy, scale, offset, mean, var)
+    return *lax.platform_dependent(*given, cpu=on_cpu, default=there), None, None
+
+
+normalise.defvjp(_normalise_forward, _normalise_backward)
+
+
+def _whole(
+    x: Array, scale: Array, offset: Array, epsilon: float, relu: bool, elsewhere: Elsewhere
+) -> Array:
+    y = elsewhere(x, scale, offset, epsilon)[0]
+    return jax.nn.relu(y) if relu else y
+
+
+def _call(name: str, results: Any) -> Callable[..., Any]:
+    return jax.ffi.ffi_call(f"cnnlab_batch_norm_{name}", results, vmap_method="sequential")
+
+
+def _per_channel(x: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
 
 
 def _flows(cotangent: Any) -> bool:
     return not isinstance(cotangent, jax.custom_derivatives.SymbolicZero)
-
-
-def _filled(cotangent: Any) -> Array:
-    return cotangent if _flows(cotangent) else jnp.zeros(cotangent.shape, cotangent.dtype)

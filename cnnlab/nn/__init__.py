@@ -2,6 +2,7 @@
 
 from cnnlab.nn.blocks import ConvNormReLU
 from cnnlab.nn.layers import (
+    GELU,
     Add,
     AvgPool,
     BatchNorm,
@@ -18,6 +19,7 @@ from cnnlab.nn.layers import (
     ReLU,
     Subsample,
     Tanh,
+    Whiten,
     he_normal,
     he_normal_local,
 )
@@ -30,6 +32,7 @@ from cnnlab.nn.residual import (
 )
 
 __all__ = [
+    "GELU",
     "Add",
     "AvgPool",
     "BatchNorm",
@@ -52,6 +55,7 @@ __all__ = [
     "StochasticDepth",
     "Subsample",
     "Tanh",
+    "Whiten",
     "he_normal",
     "he_normal_local",
 ]

@@ -13,12 +13,14 @@ training and max pooling with code of this project's own: faster on a CPU, where
 and never needed. The last two can then be differentiated once and in reverse only.
 """
 
+from cnnlab.ops.activation import relu
 from cnnlab.ops.backend import BACKENDS, BackendError, preferred, using
 from cnnlab.ops.convolution import conv2d, local_conv2d
 from cnnlab.ops.dense import dense
 from cnnlab.ops.normalisation import batch_norm, local_response_norm, momentum_from_note
 from cnnlab.ops.pooling import avg_pool, channel_pool, global_avg_pool, l2_pool, max_pool
 from cnnlab.ops.regularisation import dropout
+from cnnlab.ops.whitening import whitening_filters
 from cnnlab.ops.windows import Size, pair
 
 __all__ = [
@@ -39,5 +41,7 @@ __all__ = [
     "momentum_from_note",
     "pair",
     "preferred",
+    "relu",
     "using",
+    "whitening_filters",
 ]

@@ -16,6 +16,7 @@ import jax
 
 from cnnlab.names import unknown
 from cnnlab.native import library
+from cnnlab.ops.activation import forget
 
 BACKENDS = ("xla", "onednn")
 VARIABLE = "CNNLAB_CONV"
@@ -44,6 +45,7 @@ def using(backend: str) -> Iterator[None]:
         yield
     finally:
         _current.reset(before)
+        forget()
 
 
 def current() -> str:

@@ -108,12 +108,12 @@ def local_conv2d(
     pads = image_padding(
         x.shape[1:3], kernel=window, stride=strides, padding=pair(padding), fit=fit
     )
-    patches = _patches(x, window, strides, pads)
-    expected = (patches.shape[1], patches.shape[3], *window, x.shape[3], kernel.shape[5])
+    seen = patches(x, window, strides, pads)
+    expected = (seen.shape[1], seen.shape[3], *window, x.shape[3], kernel.shape[5])
     check_shape("kernel", kernel, expected, "H' W' F F C K")
     y = jnp.einsum(
         "nhuwvc,hwuvck->nhwk",
-        patches,
+        seen,
         kernel.astype(x.dtype),
     )
     if bias is not None:
@@ -156,7 +156,7 @@ def _check_channels(x: Array, kernel: Array, groups: int) -> None:
         )
 
 
-def _patches(
+def patches(
     x: Array, window: tuple[int, ...], strides: tuple[int, int], pads: list[tuple[int, int]]
 ) -> Array:
     """What each output position sees, [N, H', F, W', F, C].

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from cnnlab import geometry
 from cnnlab.native import normalisation as native
 from cnnlab.ops import backend
+from cnnlab.ops.activation import remember
 from cnnlab.ops.checks import accumulator, check_shape
 from cnnlab.ops.windows import window_sum
 
@@ -57,8 +58,11 @@ def batch_norm(
         y = _normalise(x, running_mean, running_var, scale, offset, epsilon)
         return y, running_mean, running_var
     if backend.current() == "onednn" and native.takes(x):
-        single = scale.astype(jnp.float32), offset.astype(jnp.float32)
-        y, mean, var = native.batch_norm(x, *single, epsilon, _by_batch)
+        mean, var = native.moments(x, _by_batch)
+        given = (x, scale.astype(jnp.float32), offset.astype(jnp.float32))
+        given += lax.stop_gradient((mean, var))
+        y = native.normalise(*given, epsilon, False, _by_batch)
+        remember(y, lambda: native.normalise(*given, epsilon, True, _by_batch))
     else:
         y, mean, var = _by_batch(x, scale, offset, epsilon)
     running_mean = momentum * running_mean + (1 - momentum) * mean

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from cnnlab.training.recipe import Plan
@@ -31,7 +32,18 @@ def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
 
 
 def optimizer(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
-    """SGD with momentum (weight decay added to the gradient) or AdamW (decoupled)."""
+    """SGD with momentum (weight decay added to the gradient) or AdamW (decoupled).
+
+    What either does to the biases of norms is done `norm_bias_factor` times over.
+    """
+    options = recipe.optimizer
+    if options.norm_bias_factor == 1:
+        return _descent(recipe, plan)
+    more = optax.scale(options.norm_bias_factor)
+    return optax.chain(_descent(recipe, plan), optax.masked(more, norm_biases))
+
+
+def _descent(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
     rate, options = learning_rate(recipe, plan), recipe.optimizer
     if options.name == "adamw":
         return optax.adamw(
@@ -40,6 +52,14 @@ def optimizer(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
     return optax.chain(
         optax.add_decayed_weights(options.weight_decay, decay_mask),
         optax.sgd(rate, momentum=options.momentum, nesterov=options.nesterov),
+    )
+
+
+def norm_biases(params: Any) -> Any:
+    """True for a norm's bias, which is a bias beside a scale."""
+    flat = flatten_dict(params)
+    return unflatten_dict(
+        {path: path[-1] == "bias" and (*path[:-1], "scale") in flat for path in flat}
     )
 
 

@@ -20,6 +20,10 @@ from cnnlab.training.state import State, create_state
 from cnnlab.training.step import epoch_order, make_eval_step, make_train_step, make_update, repeat
 
 
+_EXAMPLES = 1_000
+"""Training images that a network may be initialised by."""
+
+
 class TrainingSet(NamedTuple):
     """The training split on every device, and the statistics it is normalised by."""
 
@@ -33,7 +37,7 @@ class Functions(NamedTuple):
     """What a recipe comes to, not yet compiled; see `training.step` for the arguments."""
 
     plan: Plan
-    create: Callable[[Array], State]
+    create: Callable[[Array, Array], State]
     train_step: Callable[[State, Array, Array, Array, Array], State]
     eval_step: Callable[[Any, Array, Array], tuple[Array, Array]]
 
@@ -92,7 +96,12 @@ def _compile(
     training, found = training_set(dataset), functions(recipe, dataset)
     order = _compile_order(len(training.labels), recipe.train.batch_size)
     key, whole = placement.key_of(0), placement.everywhere()
-    arguments = (jax.eval_shape(found.create, key), *training[:2], order(key, 0), key)
+    arguments = (
+        jax.eval_shape(found.create, key, training.images),
+        *training[:2],
+        order(key, 0),
+        key,
+    )
     jit, by = functools.partial(jax.jit, out_shardings=whole), ops.using(backend)
     train_steps = {
         length: jit(by(repeat(found.train_step, length)), in_shardings=whole, donate_argnums=0)
@@ -101,7 +110,8 @@ def _compile(
         for length in lengths
         if length <= found.plan.longest_stretch
     }
-    return Programs(found.plan, jit(found.create), order, train_steps, jit(by(found.eval_step)))
+    create = functools.partial(jit(found.create), images=training.images)
+    return Programs(found.plan, create, order, train_steps, jit(by(found.eval_step)))
 
 
 def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functions:
@@ -114,8 +124,9 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
     ema, durations = recipe.optimizer.ema_decay, plan(recipe, len(training.labels))
     adapt = optimizer(recipe, durations)
 
-    def create(key: Array) -> State:
-        return create_state(model, adapt, key, dataset.image_shape, averaged=ema > 0)
+    def create(key: Array, images: Array) -> State:
+        examples = data.normalise(images[:_EXAMPLES], training.mean, training.std)
+        return create_state(model, adapt, key, examples, averaged=ema > 0)
 
     update = make_update(
         model,

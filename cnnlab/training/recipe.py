@@ -38,6 +38,7 @@ def default_recipe() -> ConfigDict:
             "momentum": 0.9,  # AdamW: b1
             "nesterov": True,
             "weight_decay": 5e-4,  # kernels only
+            "norm_bias_factor": 1.0,  # what the rate is multiplied by for the biases of norms
             "label_smoothing": 0.0,
             "ema_decay": 0.0,  # 0: the final parameters are evaluated, not their average
         }
@@ -46,6 +47,7 @@ def default_recipe() -> ConfigDict:
     recipe.schedule.milestones = (0.5, 0.75)  # schedule "step": fractions of the run
     recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
     recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
+    recipe.augment.alternate = False  # flip an image in every other epoch, not by a coin
     for section, prefix in _DURATIONS:
         recipe[section][f"{prefix}epochs"] = 0.0
         recipe[section][f"{prefix}steps"] = 0
@@ -164,10 +166,12 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
         )
     for key in ("momentum", "label_smoothing", "ema_decay"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
-    for key in ("learning_rate", "weight_decay"):
+    for key in ("learning_rate", "weight_decay", "norm_bias_factor"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
     for key in ("crop_padding", "cutout"):
         _within(f"augment.{key}", recipe.augment[key], 0, None)
+    if recipe.augment.alternate and not recipe.augment.flip:
+        raise RecipeError("augment.alternate = True says how to flip, and augment.flip is False")
     for fraction in recipe.schedule.milestones:
         _within("schedule.milestones (fractions of the run)", fraction, 0, 1)
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]

@@ -46,12 +46,16 @@ def create_state(
     model: linen.Module,
     optimizer: optax.GradientTransformation,
     key: Array,
-    input_shape: tuple[int, ...],
+    examples: Array,
     *,
     averaged: bool,
 ) -> State:
-    """The state at step 0; input_shape is (H, W, C). Run it jitted: eager init compiles each op."""
-    variables = model.init({"params": key, "dropout": key}, jnp.zeros((1, *input_shape)))
+    """The state at step 0. Run it jitted: eager init compiles each op.
+
+    Of the examples, normalised images [N, H, W, C], most networks take the shape alone; a layer
+    that is made for its data takes their statistics.
+    """
+    variables = model.init({"params": key, "dropout": key}, examples)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     # A copy each, since the state is donated whole and a buffer can be donated only once.
     average = jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})

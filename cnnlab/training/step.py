@@ -1,7 +1,7 @@
 """One training step and one evaluation step, as pure functions to be jitted."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from jax.sharding import Sharding
 from cnnlab import data
 from cnnlab.training.state import State, Tally
 
-INIT, ORDER, AUGMENT, DROPOUT = range(4)
+INIT, ORDER, AUGMENT, DROPOUT, SIDES = range(5)
 """What a run's key is folded with first, so that no two uses of it share numbers."""
 
 
@@ -30,6 +30,16 @@ def epoch_order(key: Array, epoch: Array | int, *, examples: int, batch_size: in
     order = jax.random.permutation(stream(key, ORDER, epoch), examples)
     steps = examples // batch_size
     return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def turned(key: Array, epoch: Array | int, *, examples: int) -> Array:
+    """Which images are mirrored in an epoch, bool [examples]: each in every other epoch.
+
+    A coin decides in which. Two epochs then show every image from both sides, where two coins show
+    half of them from one side twice (Jordan 2024, arXiv 2404.00498, sec. 3.6).
+    """
+    begun = jax.random.bernoulli(stream(key, SIDES, 0), shape=(examples,))
+    return begun ^ (epoch % 2 == 1)
 
 
 def make_update(
@@ -103,7 +113,7 @@ def make_train_step(
     *,
     mean: Array | np.ndarray,
     std: Array | np.ndarray,
-    augment: dict[str, Any],
+    augment: Mapping[str, Any],
     shares: Sharding,
 ) -> Callable[[State, Array, Array, Array, Array], State]:
     """The step `(state, images, labels, order, key) -> state`: a batch is taken, then `update`.
@@ -111,12 +121,16 @@ def make_train_step(
     images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
     `epoch_order`'s for the epoch, key the run's. The batch is laid out in `shares`.
     """
+    options = {name: value for name, value in augment.items() if name != "alternate"}
 
     def train_step(state: State, images: Array, labels: Array, order: Array, key: Array) -> State:
-        position = state.step % order.shape[0]
+        epoch, position = jnp.divmod(state.step, order.shape[0])
         batch = jax.lax.with_sharding_constraint(order[position], shares)
+        mirrored = None
+        if augment["alternate"]:
+            mirrored = turned(key, epoch, examples=labels.size)[batch]
         augment_key = stream(key, AUGMENT, state.step)
-        x = data.augment(augment_key, images[batch], mean, std, **augment)
+        x = data.augment(augment_key, images[batch], mean, std, mirrored=mirrored, **options)
         return update(state, x, labels[batch], key, position == 0)
 
     return train_step

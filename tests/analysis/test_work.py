@@ -1,5 +1,7 @@
 """Counts of a step's work, against counts by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -28,7 +30,9 @@ def step_work(name, batch, shape, dtype=jnp.float32, **options):
     adapt = optax.sgd(0.1, momentum=0.9)
     update = make_update(model, adapt, label_smoothing=0.0, ema_decay=0.0)
     key = jax.random.key(0)
-    state = jax.eval_shape(lambda k: create_state(model, adapt, k, shape, averaged=False), key)
+    one = array(1, *shape)
+    create = functools.partial(create_state, model, adapt, averaged=False)
+    state = jax.eval_shape(create, key, one)
     batch_of = array(batch, *shape), array(batch, dtype=jnp.int32)
     arguments = state, *batch_of, key, jnp.array(False)
     return of(update, *arguments, images=batch, params=state.params)

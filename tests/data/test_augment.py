@@ -77,6 +77,17 @@ def test_all_windows_are_equally_likely() -> None:
     assert abs(mirrored - 2250) < 5 * (4500 * 0.25) ** 0.5
 
 
+def test_which_images_are_mirrored_can_be_said() -> None:
+    images, mirrored = _images(6), np.array([True, False, True, True, False, False])
+    said = partial(data.augment, KEY, images, MEAN, STD, flip=True)
+    got = said(mirrored=mirrored)
+    expected = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    np.testing.assert_allclose(got, _normalised(expected), rtol=1e-5, atol=1e-6)
+    cropped = np.asarray(said(crop_padding=2, mirrored=~mirrored))
+    straight = _augment(images, crop_padding=2)
+    np.testing.assert_allclose(cropped[mirrored], straight[mirrored], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 20])
 def test_cutout_is_a_clipped_square_with_any_pixel_for_its_centre(side: int) -> None:
     images = np.full((1000, H, W, 3), 200, np.uint8)

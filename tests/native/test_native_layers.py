@@ -62,6 +62,36 @@ def test_batch_norm(shape: tuple[int, ...], dtype: Any, tolerance: float) -> Non
     assert_close(found, pulled(normalise, "xla")(upstream, *wide), tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), TYPES)
+def test_batch_norm_and_the_relu_behind_it(dtype: Any, tolerance: float) -> None:
+    """In one pass; what batch norm itself puts out is there for who else asks for it."""
+
+    def rectified(*given: Array) -> tuple[Array, Array]:
+        y = normalise(*given)[0]
+        return ops.relu(y), 0.5 * y
+
+    for wanted in (slice(1), slice(2)):
+        given = norm_operands((6, 5, 5, 48), dtype)
+        wide = given[0].astype(jnp.float32), *given[1:]
+        upstream = (normal((6, 5, 5, 48), dtype, 3), normal((6, 5, 5, 48), dtype, 4))[wanted]
+        op = lambda *given, wanted=wanted: rectified(*given)[wanted]  # noqa: E731
+        found = pulled(op, "onednn")(upstream, *given)
+        assert_close(found, pulled(op, "xla")(upstream, *wide), tolerance)
+        program = pulled(op, "onednn").lower(upstream, *given).compile().as_text()
+        assert program.count('custom_call_target="cnnlab_batch_norm_apply"') == len(upstream)
+
+
+def test_only_what_was_put_out_last_is_rectified_along() -> None:
+    def other(x: Array, scale: Array, offset: Array) -> tuple[Array, Array]:
+        first, second = (normalise(x + shift, scale, offset)[0] for shift in (0, 1))
+        return ops.relu(first), ops.relu(second + 1)
+
+    given = norm_operands((2, 4, 4, 16), jnp.float32)
+    upstream = normal((2, 4, 4, 16), seed=3), normal((2, 4, 4, 16), seed=4)
+    found, expected = (pulled(other, name)(upstream, *given) for name in BOTH)
+    assert_close(found, expected, 3e-5)
+
+
 def test_batch_norm_of_groups() -> None:
     """Each of several groups for itself, as `model.batch_norm_groups` wants it."""
     x, scale, offset = norm_operands((3, 8, 4, 4, 16), jnp.float32)
@@ -113,13 +143,13 @@ def test_a_nan_is_not_lost() -> None:
 
 def test_the_extension_computes_them() -> None:
     def total(x: Array) -> Array:
-        y = ops.max_pool(normalise(x, jnp.ones(16), jnp.ones(16))[0], kernel=2)
-        return (y**2).sum()
+        y = ops.relu(normalise(x, jnp.ones(16), jnp.ones(16))[0])
+        return (ops.max_pool(y, kernel=2) ** 2).sum()
 
     program = jax.jit(ops.using("onednn")(jax.grad(total)))
     text = program.lower(jnp.ones((2, 4, 4, 16))).as_text()
-    for name in ("batch_norm", "max_pool"):
-        assert f"@cnnlab_{name}_forward" in text
-        assert f"@cnnlab_{name}_backward" in text
+    norm = [f"batch_norm_{part}" for part in ("moments", "apply", "backward")]
+    for name in (*norm, "max_pool_forward", "max_pool_backward"):
+        assert f"@cnnlab_{name}" in text
     exported = jax.export.export(program, platforms=["cuda", "tpu"])(jnp.ones((2, 4, 4, 16)))
     assert "@cnnlab_" not in exported.mlir_module()

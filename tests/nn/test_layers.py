@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab import models, nn, ops
+from cnnlab import models, nn, ops, summarize
 from cnnlab.geometry import DoesNotFit
 
 EVERY_LAYER = (
@@ -259,6 +259,8 @@ class TestDropout:
         (nn.L2Pool(2, 1), "L2POOL2/1"),
         (nn.BatchNorm(), "BN"),
         (nn.ReLU(), "RELU"),
+        (nn.GELU(), "GELU"),
+        (nn.Whiten(3), "WHITEN3"),
         (nn.LocalResponseNorm(), "LRN"),
         (nn.GlobalAvgPool(), "GAP"),
         (nn.Dropout(0.5), "DROP0.5"),
@@ -271,6 +273,27 @@ def test_notation(layer, notation):
     if "x" not in notation:
         (read,) = models.pattern(f"INPUT -> {notation}").layers
         assert read.notation == notation
+
+
+def test_whitening_is_by_what_the_network_was_made_with():
+    """Both signs of the filters, put over the images without padding; no parameters."""
+    made, x = normal((6, 5, 5, 3), (2, 5, 5, 3))
+    layer = nn.Whiten(2)
+    variables = layer.init(jax.random.key(0), made)
+    assert set(variables) == {"batch_stats"}
+    y = np.asarray(layer.apply(variables, x))
+    half = ops.whitening_filters(jnp.asarray(made), 2)
+    assert y.shape == (2, 4, 4, 24)
+    np.testing.assert_allclose(y[..., :12], ops.conv2d(jnp.asarray(x), half), atol=1e-4)
+    np.testing.assert_array_equal(y[..., 12:], -y[..., :12])
+    (row,) = summarize(layer, (5, 5, 3)).rows[1:]
+    assert (row.weights, row.macs) == (0, 2 * 2 * 3 * 24 * 4 * 4)
+
+
+def test_gelu_is_a_number_times_the_share_of_a_normal_below_it():
+    (x,) = normal((50, 4))
+    expected = x * stats.norm.cdf(x)
+    np.testing.assert_allclose(nn.GELU().apply({}, x), expected, atol=5e-4)
 
 
 def test_every_parameter_gets_a_gradient():

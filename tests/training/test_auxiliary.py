@@ -43,7 +43,7 @@ class Branching(linen.Module):
 def one_step(model, x, y):
     """The state before and after a step of gradient descent at rate 1: they differ by it."""
     descent = optax.sgd(1.0)
-    start = create_state(model, descent, KEY, x.shape[1:], averaged=False)
+    start = create_state(model, descent, KEY, x, averaged=False)
     update = make_update(model, descent, label_smoothing=SMOOTHING, ema_decay=0.0)
     return start, jax.jit(update)(start, x, y, KEY, jnp.bool_(True))
 
@@ -118,7 +118,7 @@ def test_googlenet_with_heads_takes_the_step():
     descent = optax.sgd(1.0)
 
     def create(key):
-        return create_state(model, descent, key, (80, 80, 3), averaged=False)
+        return create_state(model, descent, key, jnp.zeros((1, 80, 80, 3)), averaged=False)
 
     state = jax.eval_shape(create, KEY)
     update = make_update(model, descent, label_smoothing=0.0, ema_decay=0.0)

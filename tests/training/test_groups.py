@@ -32,7 +32,7 @@ class Net(linen.Module):
 def one_step(model: linen.Module, x: jax.Array, y: jax.Array, groups: int) -> State:
     """A step of gradient descent at rate 1, which is linear in the gradient."""
     descent = optax.sgd(1.0)
-    start = create_state(model, descent, KEY, X.shape[1:], averaged=False)
+    start = create_state(model, descent, KEY, X, averaged=False)
     update = make_update(model, descent, label_smoothing=0.1, ema_decay=0.0, groups=groups)
     return jax.jit(update)(start, x, y, KEY, jnp.bool_(True))
 
@@ -69,7 +69,7 @@ def test_each_group_drops_out_others() -> None:
     x, y = jnp.concatenate([X[:3], X[:3]]), jnp.concatenate([Y[:3], Y[:3]])
     found = one_step(Dropping(), x, y, 2)
     keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(KEY, 3), 0), 2)
-    start = create_state(Dropping(), optax.sgd(1.0), KEY, X.shape[1:], averaged=False)
+    start = create_state(Dropping(), optax.sgd(1.0), KEY, X, averaged=False)
     losses = []
     for key in keys:
         logits = Dropping().apply(

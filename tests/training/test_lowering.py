@@ -31,8 +31,8 @@ def lowered(recipe: ConfigDict, platform: str, times: int) -> tuple[str, int]:
     """The step, so many times, as StableHLO; and how many arrays the state has."""
     dataset, key = stand_in(recipe.data.name), jax.random.key(0)
     found, batch = functions(recipe, dataset), recipe.train.batch_size
-    state = jax.eval_shape(found.create, key)
     images = jax.ShapeDtypeStruct((200, *dataset.image_shape), jnp.uint8)
+    state = jax.eval_shape(found.create, key, images)
     labels = jax.ShapeDtypeStruct((200,), jnp.int32)
     order = jax.eval_shape(lambda: epoch_order(key, 0, examples=200, batch_size=batch))
     step = jax.jit(repeat(found.train_step, times), donate_argnums=0)

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from cnnlab import models
-from cnnlab.training.optimizer import decay_mask, learning_rate, optimizer
+from cnnlab.training.optimizer import decay_mask, learning_rate, norm_biases, optimizer
 from cnnlab.training.recipe import plan
 
 PARAMS = {
@@ -169,3 +169,24 @@ def test_weight_decay_moves_kernels_alone(
     for layer, leaf in LEAVES:
         same = np.array_equal(without[layer][leaf], heavy[layer][leaf])
         assert same == (leaf != "kernel"), (layer, leaf)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_biases_of_norms_at_a_rate_of_their_own(
+    make_recipe: Callable[..., ConfigDict], name: str
+) -> None:
+    changes = {"train.steps": 8, "optimizer.name": name, "optimizer.learning_rate": 0.01}
+    plain = train(make_recipe(changes), 3)
+    found = train(make_recipe(changes | {"optimizer.norm_bias_factor": 5.0}), 3)
+    for layer, leaf in LEAVES:
+        moved, before = (tree[layer][leaf] - PARAMS[layer][leaf] for tree in (found, plain))
+        factor = 5 if leaf == "bias" else 1
+        np.testing.assert_allclose(moved, factor * before, rtol=1e-4, err_msg=leaf)
+
+
+def test_which_biases_are_those_of_norms() -> None:
+    net = models.pattern("INPUT -> CONV3-2 -> RELU -> CONV3-2 -> BN -> FC", classes=2)
+    params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
+    flat = jax.tree_util.tree_leaves_with_path(norm_biases(params))
+    chosen = [jax.tree_util.keystr(path, simple=True, separator=".") for path, yes in flat if yes]
+    assert chosen == ["bn1.bias"]

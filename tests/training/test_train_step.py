@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from cnnlab import models
+from cnnlab import models, ops
 from cnnlab.data import Dataset
 from cnnlab.training import placement
 from cnnlab.training import step as steps_module
@@ -17,7 +17,7 @@ from cnnlab.training.optimizer import optimizer
 from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
 from cnnlab.training.recipe import plan
 from cnnlab.training.state import State, create_state, digest
-from cnnlab.training.step import cross_entropy, epoch_order, wrong
+from cnnlab.training.step import cross_entropy, epoch_order, turned, wrong
 
 KEY = jax.random.key(5)
 PLAIN = {
@@ -169,6 +169,51 @@ def test_an_epochs_order(linear: Callable[[dict[str, object]], Programs]) -> Non
     assert set(left_out) == set(range(10))  # every image has its turn to sit out
 
 
+def test_every_image_is_seen_from_both_sides_in_two_epochs() -> None:
+    first, second, third = (turned(KEY, epoch, examples=400) for epoch in (0, 1, 2))
+    assert (first != second).all()
+    assert (first == third).all()
+    assert abs(int(first.sum()) - 200) < 5 * 10  # five deviations of 400 coins
+    assert (first != turned(jax.random.key(6), 0, examples=400)).any()
+
+
+def test_an_epochs_batches_are_mirrored_as_it_has_turned_them(
+    linear: Callable[[dict[str, object]], Programs], tiny: Dataset
+) -> None:
+    still = {"augment.flip": True, "augment.alternate": True, "optimizer.learning_rate": 0.0}
+    programs, training = linear(still), training_set(tiny)
+    state = programs.create(KEY)
+    layer = jax.tree.map(np.asarray, state.params["fc1"])
+    sides = [np.asarray(training.images), np.asarray(training.images)[:, :, ::-1]]
+    for epoch in range(2):
+        batches = np.asarray(programs.order(KEY, epoch)).ravel()
+        mirrored = np.asarray(turned(KEY, epoch, examples=10))[batches]
+        shown = np.where(mirrored[:, None, None, None], sides[1][batches], sides[0][batches])
+        x = (shown / 255.0 - training.mean) / training.std
+        logits = x.reshape(9, -1) @ layer["kernel"] + layer["bias"]
+        labels = training.labels[batches]
+        state = advance(programs, tiny, state, 3)
+        expected = cross_entropy(jnp.asarray(logits, jnp.float32), labels, 0.0)
+        assert float(state.tally.loss) == pytest.approx(float(expected.sum()), rel=1e-4)
+
+
+def test_whitening_filters_are_those_of_the_training_images_and_stay(
+    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+) -> None:
+    recipe = make_recipe(PLAIN | {"model.name": "INPUT -> WHITEN2 -> RELU -> FC"})
+    programs, training = compile_programs(recipe, tiny), training_set(tiny)
+    state = programs.create(KEY)
+    x = (np.asarray(training.images) / 255.0 - training.mean) / training.std
+    half = np.asarray(ops.whitening_filters(jnp.asarray(x, jnp.float32), 2))
+    expected = np.concatenate([half, -half], axis=-1)
+    assert "whiten1" not in state.params
+    for _ in range(2):
+        found = np.asarray(state.batch_stats["whiten1"]["kernel"])
+        signs = np.sign((found * expected).sum((0, 1, 2)))
+        np.testing.assert_allclose(found * signs, expected, rtol=1e-3, atol=1e-4)
+        state = advance(programs, tiny, state, 3)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_cross_entropy_against_numpy(smoothing: float) -> None:
     random = np.random.default_rng(1)
@@ -240,7 +285,7 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
     )
 
     def create(key: jax.Array) -> State:
-        return create_state(model, adapt, key, (4, 4, 1), averaged=True)
+        return create_state(model, adapt, key, jnp.zeros((1, 4, 4, 1)), averaged=True)
 
     state = jax.eval_shape(create, KEY)
     order = jax.eval_shape(lambda key: epoch_order(key, 0, examples=10, batch_size=3), KEY)
