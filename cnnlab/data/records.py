@@ -1,0 +1,145 @@
+"""Splits too large to be decoded whole: photographs of any size, decoded a batch at a time.
+
+A batch is a function of the seed and the step, so that a run goes on at any step with no more than
+its number, and each host decodes only its own rows of it. Grain shuffles, and decodes in threads
+and processes ahead of what is asked for.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+from absl import flags
+from numpy.typing import NDArray
+
+from cnnlab.data import crops, stored
+from cnnlab.data.images import Images
+from cnnlab.data.stored import DataMissing, Stored
+
+_Example = tuple[NDArray[np.uint8], np.int32]
+"""An image [H, W, 3] and its label."""
+
+
+class Encoded(NamedTuple):
+    """One image as its file holds it, and its label."""
+
+    image: bytes
+    label: int
+
+
+class Records:
+    """One split, still encoded: a sequence of `Encoded`.
+
+    Attributes:
+        size: Side in pixels of the square that every image is brought to.
+    """
+
+    def __init__(self, found: Stored, split: str, indices: NDArray[np.intp], size: int) -> None:
+        """Take the images `indices` [N] of a stored split."""
+        self._found, self._split, self._indices, self.size = found, split, indices, size
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @cached_property
+    def _source(self) -> Any:
+        return stored.encoded(self._found, self._split)
+
+    def __getitem__(self, index: int) -> Encoded:
+        """Read an image.
+
+        Raises:
+            DataMissing: If a file is damaged.
+        """
+        with stored.damage_told(self._found.folder):
+            record = self._source[self._indices[index]]
+        return Encoded(record["image"], record["label"])
+
+    def batches(self, batch_size: int, rows: NDArray[np.intp]) -> Iterator[Images]:
+        """Yield these rows of each batch of the whole split, in order, cut from the middle.
+
+        The last batch is filled up with its own images again, as `Images.batches` does.
+
+        Raises:
+            DataMissing: If a file is damaged.
+        """
+        starts = range(0, len(self), batch_size)
+        chosen = [start + rows % min(batch_size, len(self) - start) for start in starts]
+        images = grain.MapDataset.source(self).map(self._centre)
+        picked = grain.MapDataset.source(np.concatenate(chosen)).map(images.__getitem__)
+        with contextlib.closing(iter(picked.to_iter_dataset().batch(len(rows)))) as batches:
+            yield from itertools.starmap(Images, batches)
+
+    def training_batches(
+        self,
+        steps: range,
+        *,
+        seed: int,
+        batch_size: int,
+        rows: NDArray[np.intp],
+        smallest: float,
+        flip: bool,
+        workers: int = 0,
+    ) -> Iterator[Images]:
+        """Yield these rows of the batches of consecutive steps.
+
+        Every epoch is a shuffle of its own, whose last, partial batch sits out. How an image is
+        cut depends on the seed and on its place in the run.
+
+        Args:
+            steps: Which steps, counted from the run's first.
+            seed: What shuffle and crops are derived from, 0 to 2^32 - 1.
+            batch_size: Rows of the whole batch.
+            rows: Which of them to yield, int [n].
+            smallest: The least fraction of an image's area that `crops.random_box` draws; 0 cuts
+                from the middle as in evaluation.
+            flip: Whether to mirror left to right with probability one half.
+            workers: Processes that decode; with 0 a thread of this one does.
+
+        Raises:
+            DataMissing: If a file is damaged.
+        """
+        whole = len(self) // batch_size * batch_size
+        shuffled = grain.MapDataset.source(self).seed(seed).shuffle()[:whole].repeat()
+        images = shuffled.random_map(partial(self._cut, smallest=smallest, flip=flip))
+
+        def row(number: int) -> _Example:
+            step, place = divmod(number, len(rows))
+            return images[step * batch_size + rows[place]]
+
+        numbers = range(steps.start * len(rows), steps.stop * len(rows))
+        yield from _decoded(grain.MapDataset.source(numbers).map(row).batch(len(rows)), workers)
+
+    def _cut(
+        self, record: Encoded, random: np.random.Generator, *, smallest: float, flip: bool
+    ) -> _Example:
+        image = self._decode(record)
+        mirrored = random.random() < 0.5
+        if smallest:
+            image = crops.random_crop(random, image, self.size, smallest)
+        else:
+            image = crops.centre_crop(image, self.size)
+        return image[:, ::-1] if flip and mirrored else image, np.int32(record.label)
+
+    def _centre(self, record: Encoded) -> _Example:
+        return crops.centre_crop(self._decode(record), self.size), np.int32(record.label)
+
+    def _decode(self, record: Encoded) -> NDArray[np.uint8]:
+        image = crops.decode(record.image)
+        if image is None:
+            raise DataMissing(f"{self._found.folder} is damaged: an image cannot be decoded")
+        return image
+
+
+def _decoded(batches: Any, workers: int) -> Iterator[Images]:
+    """Make a Grain data set's batches ahead of their use: one in a thread, or two a worker."""
+    if not flags.FLAGS.is_parsed():  # Grain has flags, which only a launcher parses
+        flags.FLAGS.mark_as_parsed()
+    ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    processes = grain.MultiprocessingOptions(num_workers=workers)
+    with contextlib.closing(iter(batches.to_iter_dataset(ahead).mp_prefetch(processes))) as made:
+        yield from itertools.starmap(Images, made)
