@@ -20,6 +20,11 @@ class Images(NamedTuple):
     images: NDArray[np.uint8]
     labels: NDArray[np.int32]
 
+    @property
+    def number(self) -> int:
+        """How many images there are: N."""
+        return len(self.labels)
+
     def batches(self, batch_size: int, rows: NDArray[np.intp]) -> Iterator["Images"]:
         """Yield these rows of each batch, in order.
 
@@ -29,8 +34,8 @@ class Images(NamedTuple):
             batch_size: Rows of the whole batch.
             rows: Which of them to yield, int [n].
         """
-        for start in range(0, len(self.labels), batch_size):
-            chosen = start + rows % min(batch_size, len(self.labels) - start)
+        for start in range(0, self.number, batch_size):
+            chosen = start + rows % min(batch_size, self.number - start)
             yield Images(self.images[chosen], self.labels[chosen])
 
 

@@ -7,7 +7,7 @@ and processes ahead of what is asked for.
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -36,14 +36,29 @@ class Records:
 
     Attributes:
         size: Side in pixels of the square that every image is brought to.
+        mean: Published means of the channels, float32 [C], in units of [0, 1] pixels.
+        std: Published standard deviations, float32 [C], in the same units.
     """
 
-    def __init__(self, found: Stored, split: str, indices: NDArray[np.intp], size: int) -> None:
+    def __init__(
+        self,
+        found: Stored,
+        split: str,
+        indices: NDArray[np.intp],
+        size: int,
+        statistics: tuple[Sequence[float], Sequence[float]],
+    ) -> None:
         """Take the images `indices` [N] of a stored split."""
         self._found, self._split, self._indices, self.size = found, split, indices, size
+        self.mean, self.std = (np.array(values, np.float32) for values in statistics)
+
+    @property
+    def number(self) -> int:
+        """How many images there are."""
+        return len(self._indices)
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return self.number
 
     @cached_property
     def _source(self) -> Any:
@@ -67,8 +82,8 @@ class Records:
         Raises:
             DataMissing: If a file is damaged.
         """
-        starts = range(0, len(self), batch_size)
-        chosen = [start + rows % min(batch_size, len(self) - start) for start in starts]
+        starts = range(0, self.number, batch_size)
+        chosen = [start + rows % min(batch_size, self.number - start) for start in starts]
         images = grain.MapDataset.source(self).map(self._centre)
         picked = grain.MapDataset.source(np.concatenate(chosen)).map(images.__getitem__)
         with contextlib.closing(iter(picked.to_iter_dataset().batch(len(rows)))) as batches:
@@ -84,7 +99,7 @@ class Records:
         smallest: float,
         flip: bool,
         workers: int = 0,
-    ) -> Iterator[Images]:
+    ) -> Generator[Images, None, None]:
         """Yield these rows of the batches of consecutive steps.
 
         Every epoch is a shuffle of its own, whose last, partial batch sits out. How an image is
@@ -103,7 +118,7 @@ class Records:
         Raises:
             DataMissing: If a file is damaged.
         """
-        whole = len(self) // batch_size * batch_size
+        whole = self.number // batch_size * batch_size
         shuffled = grain.MapDataset.source(self).seed(seed).shuffle()[:whole].repeat()
         images = shuffled.random_map(partial(self._cut, smallest=smallest, flip=flip))
 

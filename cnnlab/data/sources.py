@@ -16,19 +16,21 @@ from cnnlab.data.records import Records
 from cnnlab.data.splits import check_split, stored_indices
 from cnnlab.names import unknown
 
+_Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Means and standard deviations of the channels, in units of [0, 1] pixels."""
+
 
 class _Official(NamedTuple):
     """A data set as published: its name in print and the sizes of its two splits.
 
-    One that is streamed, because it is too large to be decoded whole, has the channels' published
-    means and standard deviations besides.
+    One that is streamed, because it is too large to be decoded whole, has published statistics.
     """
 
     title: str
     train: int
     test: int
     test_split: str = "test"
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    statistics: _Statistics | None = None
 
 
 # Of a random part of the training images: fb.resnet.torch, datasets/imagenet.lua.
@@ -62,8 +64,6 @@ class Dataset:
         image_shape: Height, width and channels of every image.
         version: Version of the stored copy.
         fingerprint: 16 hexadecimal digits that change when the stored copy does.
-        statistics: Published means and standard deviations of the channels, in units of [0, 1]
-            pixels, of a data set that is streamed; None if they are to be computed.
     """
 
     name: str
@@ -73,7 +73,6 @@ class Dataset:
     version: str
     fingerprint: str
     _load: Callable[[str], Images | Records] = field(repr=False, compare=False)
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def split(self, name: str) -> Images | Records:
         """Return one split, from the cache on disk or decoded; no other split is read.
@@ -143,10 +142,9 @@ def open_dataset(
         image_shape=(image_size or height, image_size or width, channels),
         version=version,
         fingerprint=fingerprint,
-        _load=partial(_records, found, official, image_size)
+        _load=partial(_records, found, official.test_split, image_size, official.statistics)
         if official.statistics
         else partial(_cached_split, found, kept),
-        statistics=official.statistics,
     )
 
 
@@ -189,8 +187,10 @@ def _decode_split(found: stored.Stored, split: str) -> Images:
     return stored.read(found, *_part(found, split, "test"))
 
 
-def _records(found: stored.Stored, official: _Official, size: int, split: str) -> Records:
-    return Records(found, *_part(found, split, official.test_split), size)
+def _records(
+    found: stored.Stored, test_split: str, size: int, statistics: _Statistics, split: str
+) -> Records:
+    return Records(found, *_part(found, split, test_split), size, statistics)
 
 
 def _part(found: stored.Stored, split: str, test_split: str) -> tuple[str, NDArray[np.intp]]:
