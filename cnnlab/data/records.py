@@ -7,6 +7,10 @@ and processes ahead of what is asked for.
 
 import contextlib
 import itertools
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -156,5 +160,22 @@ def _decoded(batches: Any, workers: int) -> Iterator[Images]:
         flags.FLAGS.mark_as_parsed()
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
     processes = grain.MultiprocessingOptions(num_workers=workers)
-    with contextlib.closing(iter(batches.to_iter_dataset(ahead).mp_prefetch(processes))) as made:
-        yield from itertools.starmap(Images, made)
+    pipeline = batches.to_iter_dataset(ahead).mp_prefetch(processes, _depend_on_parent)
+    with contextlib.closing(iter(pipeline)) as made:
+        for batch in made:
+            # Copied, because a worker's lies in shared memory, which JAX would go on using.
+            yield Images(*map(np.array, batch))
+
+
+def _depend_on_parent(index: int, count: int) -> None:
+    """Leave a worker's signals to its parent, which saves before it ends, and end with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)

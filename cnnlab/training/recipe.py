@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cnnlab import data
+from cnnlab.data import Dataset
 from cnnlab.names import unknown
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -178,6 +179,19 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
     if lengths[0] == 0:
         raise RecipeError("the run has no length: give train.epochs or train.steps")
+
+
+def dataset_of(recipe: ConfigDict) -> Dataset:
+    """The data set of a recipe that `check_recipe` has nothing against; nothing is decoded.
+
+    Raises:
+        DataMissing: it is not there; says where it was looked for and what prepares it.
+    """
+    return data.open_dataset(
+        recipe.data.name,
+        directory=recipe.data.directory or None,
+        image_size=recipe.data.image_size,
+    )
 
 
 def _check_streamed(recipe: ConfigDict) -> None:

@@ -30,7 +30,7 @@ from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
 from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
-from cnnlab.training.recipe import RecipeError, check_recipe, completed, identity
+from cnnlab.training.recipe import RecipeError, check_recipe, completed, dataset_of, identity
 from cnnlab.training.record import Record, write_whole
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
@@ -92,11 +92,7 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     check_recipe(recipe, data.names())
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
-    dataset = data.open_dataset(
-        recipe.data.name,
-        directory=recipe.data.directory or None,
-        image_size=recipe.data.image_size,
-    )
+    dataset = dataset_of(recipe)
     network = summarize(build_model(recipe, dataset.classes), dataset.image_shape)
     if network.rows[-1].shape != (dataset.classes,):
         raise RecipeError(

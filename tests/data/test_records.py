@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,3 +208,25 @@ def test_damage_is_told(copied: Path, workers: int) -> None:
         path.write_bytes(content)
     with pytest.raises(DataMissing, match="is damaged"):
         list(batches(records(copied), range(PER_EPOCH), workers=workers))
+
+
+LOAD = """
+import os, signal, sys
+import numpy as np
+from cnnlab import data
+
+records = data.open_dataset("imagenet2012", directory=sys.argv[1], image_size=16).split("train")
+options = {"batch_size": 8, "rows": np.arange(8), "smallest": 0.0, "flip": False}
+batches = records.training_batches(range(10**6), seed=0, workers=2, **options)
+next(batches)
+print("begun", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_run_that_is_killed(imagenet: Path) -> None:
+    """They hold its standard output, which is closed when the last of them is gone."""
+    command = [sys.executable, "-c", LOAD, str(imagenet)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "begun\n")
