@@ -15,7 +15,6 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-import grain
 import numpy as np
 from absl import flags
 from numpy.typing import NDArray
@@ -86,11 +85,12 @@ class Records:
         Raises:
             DataMissing: If a file is damaged.
         """
+        import grain  # a third of a second: paid only where something is streamed
+
         starts = range(0, self.number, batch_size)
         chosen = [start + rows % min(batch_size, self.number - start) for start in starts]
-        images = grain.MapDataset.source(self).map(self._centre)
-        picked = grain.MapDataset.source(np.concatenate(chosen)).map(images.__getitem__)
-        with contextlib.closing(iter(picked.to_iter_dataset().batch(len(rows)))) as batches:
+        images = grain.MapDataset.source(np.concatenate(chosen)).map(self._centre)
+        with contextlib.closing(iter(images.to_iter_dataset().batch(len(rows)))) as batches:
             yield from itertools.starmap(Images, batches)
 
     def training_batches(
@@ -122,6 +122,8 @@ class Records:
         Raises:
             DataMissing: If a file is damaged.
         """
+        import grain
+
         whole = self.number // batch_size * batch_size
         shuffled = grain.MapDataset.source(self).seed(seed).shuffle()[:whole].repeat()
         images = shuffled.random_map(partial(self._cut, smallest=smallest, flip=flip))
@@ -144,7 +146,8 @@ class Records:
             image = crops.centre_crop(image, self.size)
         return image[:, ::-1] if flip and mirrored else image, np.int32(record.label)
 
-    def _centre(self, record: Encoded) -> _Example:
+    def _centre(self, index: int) -> _Example:
+        record = self[index]
         return crops.centre_crop(self._decode(record), self.size), np.int32(record.label)
 
     def _decode(self, record: Encoded) -> NDArray[np.uint8]:
@@ -156,6 +159,8 @@ class Records:
 
 def _decoded(batches: Any, workers: int) -> Iterator[Images]:
     """Make a Grain data set's batches ahead of their use: one in a thread, or two a worker."""
+    import grain
+
     if not flags.FLAGS.is_parsed():  # Grain has flags, which only a launcher parses
         flags.FLAGS.mark_as_parsed()
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
