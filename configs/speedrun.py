@@ -3,19 +3,107 @@
 The recipe family of airbench94 (Jordan 2024, arXiv 2404.00498): a first layer of fixed filters that
 whiten the images' patches, convolutions that start by handing their input on, a higher rate for the
 biases of norms, label smoothing, flips in every other epoch, a running average of the weights and a
-short triangular schedule. The network and every other choice stand in the recipe; nothing is done
-to the images at test time (no test-time augmentation: the paper's 94.01% are with six views of each
-image, and 93.2% without).
+short triangular schedule. Nothing is done to the images at test time: the paper's 94.01% are with
+test-time augmentation, these figures are without. As everywhere here 5,000 of the 50,000 training
+images are held out for validation, and are not trained on.
 
     python experiments/ablate.py --config configs/speedrun.py:cpu
 
 | preset | data | network | epochs |
 | --- | --- | --- | --- |
-| `digits` | digits | airbench94, ReLU | 4: does it run? |
-| `cpu` | CIFAR-10, 45,000 images | airbench94, ReLU, bfloat16 | 16 |
-| `paper` | CIFAR-10, 45,000 images | airbench94, GELU, bfloat16 | 9.9; not run yet |
+| `digits` | digits | airbench94 with ReLU | 4: does it run? |
+| `cpu` | CIFAR-10 | airbench94 with ReLU, bfloat16 | 16 |
+| `paper` | CIFAR-10 | airbench94, bfloat16 | 9.9; not run yet |
 
-All have 5 seeds. A CPU with AMX computes the products of bfloat16 several times as fast as float32,
-which makes `cpu` a matter of minutes; the ReLU takes a quarter of the time of a GELU there. The same
+All have 5 seeds. A CPU with AMX computes products of bfloat16 several times as fast as float32,
+which makes `cpu` a matter of minutes there, and a ReLU takes a tenth of a GELU's time. The same
 config runs on a GPU.
 """
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import blank_config
+from cnnlab.names import unknown
+
+CLAIM = {
+    "id": "S1",
+    "statement": "A small network reaches 94% on CIFAR-10 in minutes.",
+    "source": "Jordan 2024, arXiv 2404.00498",
+    "metric": "test_error",
+    "caveats": "No test-time augmentation. 5,000 training images are held out.",
+    "comparisons": (
+        {
+            "question": "Is the error below 6%?",
+            "treatment": "airbench94",
+            "baseline": 6.0,
+            "expect": "better",
+            "paper": {
+                "value": "5.99%",
+                "source": "Jordan 2024, airbench94",
+                "note": "50,000 images, with test-time augmentation",
+            },
+        },
+        {
+            "question": "Is it below 6.5%?",
+            "treatment": "airbench94",
+            "baseline": 6.5,
+            "expect": "better",
+        },
+    ),
+}
+
+
+def get_config(preset: str = "digits") -> ConfigDict:
+    """The ablation under a preset: "digits", "cpu" or "paper"."""
+    presets = {"digits": digits, "cpu": cpu, "paper": paper}
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    config = blank_config("speedrun", preset, CLAIM)
+    config.optimizer.update(momentum=0.85, label_smoothing=0.2, norm_bias_factor=64.0)
+    config.schedule.name = "linear"
+    config.augment.update(crop_padding=2, alternate=True)
+    presets[preset](config)
+    return config.lock()
+
+
+def digits(config: ConfigDict) -> None:
+    """Seconds: whether all parts work together."""
+    config.arms = arms(non_linearity="relu")
+    config.data.name = "digits"
+    train(config, batch_size=128, epochs=4.0, learning_rate=0.2, ema_decay=0.8)
+    config.augment.flip = config.augment.alternate = False
+
+
+def cpu(config: ConfigDict) -> None:
+    """Minutes on two cores with AMX: CIFAR-10."""
+    config.arms = arms(non_linearity="relu")
+    config.data.name, config.model.dtype = "cifar10", "bfloat16"
+    train(config, batch_size=512, epochs=16.0, learning_rate=0.75, ema_decay=0.98)
+
+
+def paper(config: ConfigDict) -> None:
+    """Seconds on an accelerator: the paper's net, batch, rates and length."""
+    config.arms = arms(non_linearity="gelu")
+    config.data.name, config.model.dtype = "cifar10", "bfloat16"
+    train(config, batch_size=1024, epochs=9.9, learning_rate=1.5, ema_decay=0.96)
+
+
+def arms(non_linearity: str) -> ConfigDict:
+    """The one network."""
+    model = {"name": "airbench94", "options": {"non_linearity": non_linearity}}
+    return ConfigDict({"airbench94": {"model": model}})
+
+
+def train(
+    config: ConfigDict, *, batch_size: int, epochs: float, learning_rate: float, ema_decay: float
+) -> None:
+    """A rise over the first 23% of the run and a fall to 0, as in the paper.
+
+    The paper's rate, 11.5, is of 1,024 images' losses added up, divided by 1 + 1 / (1 - 0.85) and
+    by 1,000: 1.5 of their mean. Its decay is of 0.0153 in that unit: 0.00133 beside the mean's
+    gradient.
+    """
+    config.train.update(batch_size=batch_size, epochs=epochs, evaluate_epochs=2.0)
+    config.train.checkpoint_epochs = 2.0
+    config.optimizer.update(learning_rate=learning_rate, ema_decay=ema_decay, weight_decay=0.00133)
+    config.schedule.warmup_epochs = 0.23 * epochs

@@ -27,11 +27,12 @@ from cnnlab.launch import launch
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score
+from cnnlab.training.feed import feed_of
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop
 from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
+from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
 from cnnlab.training.state import State
 from cnnlab.training.step import make_update
@@ -46,7 +47,7 @@ def main(config: ConfigDict) -> int:
     ablation = Ablation.from_config(config)
     recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), seed=0).unlock()
     dataset, _ = training.inspect(recipe)
-    per_epoch = len(training_set(dataset).labels) // recipe.train.batch_size
+    per_epoch = feed_of(recipe, dataset).examples // recipe.train.batch_size
     steps = STEPS.value or per_epoch
     recipe.train.update(
         epochs=0.0,
@@ -106,10 +107,11 @@ def _loop(recipe: ConfigDict, dataset: Dataset, programs: Programs) -> Callable[
             closing(Checkpoints(Path(folder) / "checkpoints")) as checkpoints,
             closing(Journal(Path(folder), 0)) as journal,
             Display(console, "", 0, plan.steps, recipe.train.batch_size) as display,
+            programs.feed.open(0, range(plan.steps)) as fed,
         ):
             loop = Loop(
                 programs=programs,
-                training=training_set(dataset),
+                fed=fed,
                 key=jax.random.key(0),
                 checkpoints=checkpoints,
                 journal=journal,

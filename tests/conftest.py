@@ -13,3 +13,13 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def imagenet(tmp_path_factory):
+    """A directory that holds a tiny ImageNet, prepared. Copy it before changing it."""
+    import photographs
+
+    directory = tmp_path_factory.mktemp("imagenet")
+    photographs.prepare(directory)
+    return directory

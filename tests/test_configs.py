@@ -63,7 +63,7 @@ class TestEveryConfig:
         assert len({(recipe.arm, recipe.seed) for recipe in recipes}) == len(recipes)
         for recipe in found.arms.values():
             training.recipe.check_recipe(recipe, data.names())
-            durations = training.recipe.plan(recipe, 1_000)
+            durations = training.recipe.plan(recipe, 10_000)
             assert 0 < durations.warmup < durations.steps
             assert 0 < durations.checkpoint_every <= durations.steps
 

@@ -1,5 +1,6 @@
 """Decoded images with their labels, and the statistics of their channels."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,24 @@ class Images(NamedTuple):
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int32]
+
+    @property
+    def number(self) -> int:
+        """How many images there are: N."""
+        return len(self.labels)
+
+    def batches(self, batch_size: int, rows: NDArray[np.intp]) -> Iterator["Images"]:
+        """Yield these rows of each batch, in order.
+
+        The last batch is filled up with its own images again, so that all are of one size.
+
+        Args:
+            batch_size: Rows of the whole batch.
+            rows: Which of them to yield, int [n].
+        """
+        for start in range(0, self.number, batch_size):
+            chosen = start + rows % min(batch_size, self.number - start)
+            yield Images(self.images[chosen], self.labels[chosen])
 
 
 def channel_statistics(

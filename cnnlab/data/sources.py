@@ -7,24 +7,47 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cnnlab.data import cache, digits, stored
 from cnnlab.data.images import Images
+from cnnlab.data.records import Records
 from cnnlab.data.splits import check_split, stored_indices
 from cnnlab.names import unknown
 
+_Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Means and standard deviations of the channels, in units of [0, 1] pixels."""
+
 
 class _Official(NamedTuple):
-    """A data set as published: its name in print and the sizes of its two splits."""
+    """A data set as published: its name in print and the sizes of its two splits.
+
+    One that is streamed, because it is too large to be decoded whole, has published statistics.
+    """
 
     title: str
     train: int
     test: int
+    test_split: str = "test"
+    statistics: _Statistics | None = None
 
+
+# Of a random part of the training images: fb.resnet.torch, datasets/imagenet.lua.
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _OFFICIAL = {
     "cifar10": _Official("CIFAR-10", 50_000, 10_000),
     "cifar100": _Official("CIFAR-100", 50_000, 10_000),
     "fashion_mnist": _Official("Fashion-MNIST", 60_000, 10_000),
+    # Nobody has the labels of its own test images.
+    "imagenet2012": _Official(
+        "ImageNet 2012, tested on its validation images",
+        1_281_167,
+        50_000,
+        "validation",
+        _IMAGENET,
+    ),
     "mnist": _Official("MNIST", 60_000, 10_000),
     "svhn_cropped": _Official("SVHN (cropped)", 73_257, 26_032),
 }
@@ -49,10 +72,12 @@ class Dataset:
     image_shape: tuple[int, int, int]
     version: str
     fingerprint: str
-    _load: Callable[[str], Images] = field(repr=False, compare=False)
+    _load: Callable[[str], Images | Records] = field(repr=False, compare=False)
 
-    def split(self, name: str) -> Images:
+    def split(self, name: str) -> Images | Records:
         """Return one split, from the cache on disk or decoded; no other split is read.
+
+        Of data that are streamed, nothing is read yet.
 
         Args:
             name: "train", "validation" or "test".
@@ -69,11 +94,17 @@ def names() -> tuple[str, ...]:
     return tuple(sorted((*_OFFICIAL, "digits")))
 
 
+def streamed() -> tuple[str, ...]:
+    """Return the names of data sets whose images differ in size and are never decoded whole."""
+    return tuple(name for name, official in _OFFICIAL.items() if official.statistics)
+
+
 def open_dataset(
     name: str,
     *,
     directory: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    image_size: int = 0,
 ) -> Dataset:
     """Find a data set on this machine and check it; decode nothing.
 
@@ -84,26 +115,36 @@ def open_dataset(
             ~/tensorflow_datasets.
         cache_dir: Where decoded arrays are kept. By default the environment's CNNLAB_CACHE, else
             ~/.cache/cnnlab.
+        image_size: Side in pixels of the square that a streamed data set's images are brought to.
 
     Raises:
-        ValueError: If `name` is unknown.
+        ValueError: If `name` is unknown, or if `image_size` is not given of a streamed data set.
         DataMissing: If the files are not there or cannot be read. Nothing is ever downloaded.
     """
     if name == "digits":
         return _digits()
     if name not in _OFFICIAL:
         raise ValueError(unknown("data set", name, names()))
-    found = stored.find(name, stored.data_directory(directory))
+    official = _OFFICIAL[name]
+    if bool(image_size) != bool(official.statistics):
+        raise ValueError(
+            f"image_size = {image_size} for {name!r}: it is a side in pixels for "
+            f"{', '.join(streamed())}, and 0 for data whose images have one size"
+        )
+    found = stored.find(name, stored.data_directory(directory), official.test_split)
     version, fingerprint = found.folder.name, stored.fingerprint(found)
     kept = _cache_directory(cache_dir) / f"{name}-{version}-{fingerprint}"
+    height, width, channels = found.image_shape
     return Dataset(
         name=name,
-        title=_title(_OFFICIAL[name], found),
+        title=_title(official, found),
         classes=found.classes,
-        image_shape=found.image_shape,
+        image_shape=(image_size or height, image_size or width, channels),
         version=version,
         fingerprint=fingerprint,
-        _load=partial(_cached_split, found, kept),
+        _load=partial(_records, found, official.test_split, image_size, official.statistics)
+        if official.statistics
+        else partial(_cached_split, found, kept),
     )
 
 
@@ -125,12 +166,16 @@ def _cache_directory(given: str | os.PathLike[str] | None) -> Path:
 
 def _title(official: _Official, found: stored.Stored) -> str:
     remarks = []
-    quality = stored.jpeg_quality(found)
+    # Photographs are published as JPEG.
+    quality = None if official.statistics else stored.jpeg_quality(found)
     if quality is not None:
         remarks.append(" ".join(f"JPEG {quality} copy".split()))
-    for split, size in (("train", official.train), ("test", official.test)):
-        if found.sizes[split] != size:
-            remarks.append(f"{found.sizes[split]:,} of {size:,} {split} images")
+    for split, part, size in (
+        ("train", "train", official.train),
+        ("test", official.test_split, official.test),
+    ):
+        if found.sizes[part] != size:
+            remarks.append(f"{found.sizes[part]:,} of {size:,} {split} images")
     return official.title + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
@@ -139,5 +184,16 @@ def _cached_split(found: stored.Stored, kept: Path, split: str) -> Images:
 
 
 def _decode_split(found: stored.Stored, split: str) -> Images:
-    indices = stored_indices(split, found.sizes["train"], found.sizes["test"])
-    return stored.read(found, "test" if split == "test" else "train", indices)
+    return stored.read(found, *_part(found, split, "test"))
+
+
+def _records(
+    found: stored.Stored, test_split: str, size: int, statistics: _Statistics, split: str
+) -> Records:
+    return Records(found, *_part(found, split, test_split), size, statistics)
+
+
+def _part(found: stored.Stored, split: str, test_split: str) -> tuple[str, NDArray[np.intp]]:
+    """The stored split that a split is part of, and which of its images."""
+    indices = stored_indices(split, found.sizes["train"], found.sizes[test_split])
+    return test_split if split == "test" else "train", indices

@@ -25,6 +25,12 @@ from cnnlab.data.images import Images
 _EDGE = 64 * 1024  # bytes hashed at either end of a shard
 _CHUNK = 4096  # records decoded at a time
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # where dataset_info.json gives none
+_BY_HAND = {
+    "imagenet2012": "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which image-net.org "
+    "gives to those who register, into a FOLDER; with TensorFlow installed: tfds build "
+    "imagenet2012 --manual_dir FOLDER --file_format array_record --data_dir"
+}
+"""How to prepare what may not be downloaded by a script."""
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
@@ -73,7 +79,7 @@ class Stored:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of every image."""
+        """Height, width and channels of every image; -1 where they differ."""
         dimensions = self.features["image"]["image"]["shape"]["dimensions"]
         height, width, channels = map(int, dimensions)
         return height, width, channels
@@ -89,12 +95,13 @@ def data_directory(given: str | os.PathLike[str] | None) -> Path:
     return Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def find(name: str, directory: Path) -> Stored:
+def find(name: str, directory: Path, test_split: str = "test") -> Stored:
     """Return the newest prepared version of a data set, checked but not read.
 
     Args:
         name: The data set's TFDS name.
         directory: The folder that holds one folder for each data set.
+        test_split: The stored split that is needed besides "train".
 
     Raises:
         DataMissing: If there is none, or it is not whole, or not in array_record files. The
@@ -104,7 +111,7 @@ def find(name: str, directory: Path) -> Stored:
     try:
         if folder is None:
             raise DataMissing(f"no version of it in the folder {directory / name}")
-        return _open(folder)
+        return _open(folder, test_split)
     except DataMissing as problem:
         raise DataMissing(
             f"cannot read {name!r}: {problem}. {_remedy(name, directory, folder)}"
@@ -122,13 +129,13 @@ def newest_version(folder: Path) -> Path | None:
 
 
 def _remedy(name: str, directory: Path, folder: Path | None) -> str:
-    command = f"python scripts/prepare_data.py {name} --directory"
+    command = _BY_HAND.get(name, f"python scripts/prepare_data.py {name} --directory")
     if folder is None:
         return f"To prepare it: {command} {directory}"
     return f"Move {folder} away, then: {command} {directory} (or give another directory)"
 
 
-def _open(folder: Path) -> Stored:
+def _open(folder: Path, test_split: str) -> Stored:
     info = _read_json(folder / "dataset_info.json")
     features = _read_json(folder / "features.json")
     file_format = info.get("fileFormat", "tfrecord")
@@ -138,7 +145,7 @@ def _open(folder: Path) -> Stored:
         )
     try:
         stored = Stored(folder, info, features["featuresDict"]["features"])
-        _ = stored.sizes["train"], stored.sizes["test"], stored.image_shape, stored.classes
+        _ = stored.sizes["train"], stored.sizes[test_split], stored.image_shape, stored.classes
         shards = chain.from_iterable(stored.shards.values())
     except (KeyError, TypeError, ValueError) as error:
         raise DataMissing(f"{folder} does not describe labelled images: {error!r}") from error
@@ -192,7 +199,7 @@ def read(stored: Stored, split: str, indices: NDArray[np.intp]) -> Images:
 
     images = np.empty((len(indices), *stored.image_shape), np.uint8)
     labels = np.empty(len(indices), np.int32)
-    with _damage_told(stored.folder):
+    with damage_told(stored.folder):
         source = tfds.builder_from_directory(stored.folder).as_data_source(split)
         for start in range(0, len(indices), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -202,8 +209,17 @@ def read(stored: Stored, split: str, indices: NDArray[np.intp]) -> Images:
     return Images(images, labels)
 
 
+def encoded(stored: Stored, split: str) -> Any:
+    """Return a stored split as a sequence of records, whose "image" is the file's bytes."""
+    import tensorflow_datasets as tfds
+
+    kept = {"image": tfds.decode.SkipDecoding()}
+    return tfds.builder_from_directory(stored.folder).as_data_source(split, decoders=kept)
+
+
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def damage_told(path: Path) -> Iterator[None]:
+    """Turn what array_record raises of a damaged file into DataMissing."""
     try:
         yield
     except RuntimeError as error:  # what array_record raises whatever is wrong with a file
@@ -221,7 +237,7 @@ def jpeg_quality(stored: Stored) -> str | None:
     from array_record.python import array_record_module
 
     shard = stored.shards["train"][0]
-    with _damage_told(shard):
+    with damage_told(shard):
         reader = array_record_module.ArrayRecordReader(str(shard))
         record: bytes = reader.read([0])[0]
         reader.close()

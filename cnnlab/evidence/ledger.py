@@ -20,10 +20,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
-from cnnlab import data
 from cnnlab.training import NotFinite, Record, UnusableFolder
 from cnnlab.training.placement import agreed, leads
-from cnnlab.training.recipe import identity
+from cnnlab.training.recipe import dataset_of, identity
 
 Execute = Callable[[ConfigDict, Path], Record]
 
@@ -36,8 +35,7 @@ class Ledger:
 
     def folder(self, recipe: ConfigDict) -> Path:
         """Where a run belongs: its arm, its seed, and a digest of its recipe and data."""
-        dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
-        whole = {"recipe": identity(recipe), "data": dataset.fingerprint}
+        whole = {"recipe": identity(recipe), "data": dataset_of(recipe).fingerprint}
         key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
         return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
 

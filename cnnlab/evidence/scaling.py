@@ -56,10 +56,10 @@ def _split(shape: tuple[int, int, int], classes: int, stored: int) -> Images:
 
 
 DATA = {
-    "imagenet": Images((224, 224, 3), 1000, IMAGENET),
     "cifar10": _split((32, 32, 3), 10, 50_000),
     "cifar100": _split((32, 32, 3), 100, 50_000),
     "fashion_mnist": _split((28, 28, 1), 10, 60_000),
+    "imagenet2012": _split((224, 224, 3), 1000, IMAGENET),
     "mnist": _split((28, 28, 1), 10, 60_000),
     "svhn_cropped": _split((32, 32, 3), 10, 73_257),
 }
@@ -127,7 +127,7 @@ def _resnet50(batch: int, dtype: str) -> Work:
     recipe = default_recipe()
     recipe.model.update(name="resnet50", dtype=dtype)
     recipe.train.epochs = float(EPOCHS)
-    return step_work(recipe, DATA["imagenet"], batch)
+    return step_work(recipe, DATA["imagenet2012"], batch)
 
 
 def predicted(row: Measured, case: Case) -> float:
@@ -207,7 +207,7 @@ def validation_table() -> str:
 
 def work_table() -> str:
     """ResNet-50's step, for each image of a batch."""
-    macs = summarize(build_model(_named("resnet50"), 1000), DATA["imagenet"].shape).macs
+    macs = summarize(build_model(_named("resnet50"), 1000), DATA["imagenet2012"].shape).macs
 
     def cells(dtype: str) -> list[str]:
         work = resnet50(BATCH, dtype)
@@ -256,7 +256,7 @@ def _pod_row(chip: Chip, chips: int) -> list[str]:
 
 @functools.cache
 def _resnet50_bytes(batch: int) -> int:
-    summary = summarize(build_model(_named("resnet50"), 1000), DATA["imagenet"].shape)
+    summary = summarize(build_model(_named("resnet50"), 1000), DATA["imagenet2012"].shape)
     return summary.memory(batch, "bfloat16").training
 
 
@@ -286,16 +286,21 @@ def presets_table(configs: Path) -> str:
         runs = {arm: preset_run(recipe) for arm, recipe in ablation.arms.items()}
         rows += [[title, arm, *_run_cells(run)] for arm, run in runs.items()]
         each = zip(*(run.predicted for run in runs.values()), strict=True)
-        totals = [_time(ablation.seeds * sum(seconds)) for seconds in each]
+        fits = map(all, zip(*(run.fits for run in runs.values()), strict=True))
+        totals = [
+            _time(ablation.seeds * sum(seconds)) if fit else ""
+            for seconds, fit in zip(each, fits, strict=True)
+        ]
         rows.append([title, f"all, {ablation.seeds} seeds", "", "", *totals])
     return _table(headings, rows, left=(0, 1))
 
 
 class Run(NamedTuple):
-    """One run on one GPU: seconds on each of `GPUS` in each of `DTYPES`."""
+    """One run on one GPU: seconds on each of `GPUS` in each of `DTYPES`, and whether it fits."""
 
     steps: int
     kernels: float
+    fits: list[bool]
     least: list[float]
     predicted: list[float]
     unfused: list[float]
@@ -310,12 +315,18 @@ def preset_run(recipe: ConfigDict) -> Run:
     name = recipe.data.name
     if name not in DATA:
         raise ValueError(unknown("data set", name, DATA))
-    works = {}
-    for dtype in DTYPES:
-        variant = recipe.copy_and_resolve_references()
+    images, batch = DATA[name], recipe.train.batch_size
+    variants = {dtype: recipe.copy_and_resolve_references() for dtype in DTYPES}
+    for dtype, variant in variants.items():
         variant.model.dtype = dtype
-        works[dtype] = step_work(variant, DATA[name], recipe.train.batch_size)
-    steps = plan(recipe, DATA[name].examples).steps
+    works = {dtype: step_work(variant, images, batch) for dtype, variant in variants.items()}
+    network = summarize(build_model(recipe, images.classes), images.shape)
+    fits = [
+        network.memory(batch, dtype).training <= CHIPS[gpu].memory
+        for gpu in GPUS
+        for dtype in DTYPES
+    ]
+    steps = plan(recipe, images.examples).steps
     cases = (AT_BEST, Case(efficiency()), NOT_FUSED)
     times = (
         [
@@ -325,12 +336,15 @@ def preset_run(recipe: ConfigDict) -> Run:
         ]
         for case in cases
     )
-    return Run(steps, works["float32"].kernels, *times)
+    return Run(steps, works["float32"].kernels, fits, *times)
 
 
 def _run_cells(run: Run) -> list[str]:
-    times = zip(run.least, run.predicted, run.unfused, strict=True)
-    cells = [f"{_time(found)} [{_time(least)}, {_time(most)}]" for least, found, most in times]
+    times = zip(run.least, run.predicted, run.unfused, run.fits, strict=True)
+    cells = [
+        f"{_time(found)} [{_time(least)}, {_time(most)}]" if fits else "too large"
+        for least, found, most, fits in times
+    ]
     return [f"{run.steps:,}", f"{run.kernels:.0f}", *cells]
 
 

@@ -103,7 +103,7 @@ against one chip with {batch} images. "Too large": by the notes' accounting of m
 
 One run's training alone, and in brackets its bounds: least bytes and nothing fused, at full speed.
 Each preset in both dtypes of `--config.model.dtype`; on these GPUs float32 is multiplied as TF32,
-JAX's default.
+JAX's default. "Too large": its batch does not fit one GPU by the notes' accounting of memory.
 
 {presets}
 

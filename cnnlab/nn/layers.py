@@ -155,12 +155,12 @@ class LocalConv(_Filters):
 
 
 class Whiten(Layer):
-    """WHITEN: 2 F F C filters that are not trained and whiten patches, [N, H, W, C] -> [N, H', W', K].
+    """WHITEN: fixed filters that whiten patches, [N, H, W, C] -> [N, H', W', 2 F F C].
 
     They are `ops.whitening_filters` of the images that the network was initialised with, and the
     same with the other sign, so that a non-linearity behind them loses nothing (Jordan 2024, arXiv
-    2404.00498, sec. 3.1). No padding and no parameters; statistics (collection `batch_stats`): kernel
-    [F, F, C, K].
+    2404.00498, sec. 3.1). No padding and no parameters; statistics (collection `batch_stats`):
+    kernel [F, F, C, K].
     """
 
     kernel_size: int

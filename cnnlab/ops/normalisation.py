@@ -59,8 +59,8 @@ def batch_norm(
         return y, running_mean, running_var
     if backend.current() == "onednn" and native.takes(x):
         mean, var = native.moments(x, _by_batch)
-        given = (x, scale.astype(jnp.float32), offset.astype(jnp.float32))
-        given += lax.stop_gradient((mean, var))
+        single = scale.astype(jnp.float32), offset.astype(jnp.float32)
+        given = (x, *single, *lax.stop_gradient((mean, var)))
         y = native.normalise(*given, epsilon, False, _by_batch)
         remember(y, lambda: native.normalise(*given, epsilon, True, _by_batch))
     else:

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax import Array
 
-from cnnlab.data import Images
-from cnnlab.training.placement import in_shares, place
+from cnnlab.data import Images, Records
+from cnnlab.training.placement import own_rows, share_out
 
 
 class Score(NamedTuple):
@@ -21,7 +21,7 @@ class Score(NamedTuple):
 def evaluate(
     eval_step: Callable[[Any, Any, Any], tuple[Array, Array]],
     variables: Any,
-    split: Images,
+    split: Images | Records,
     batch_size: int,
 ) -> Score:
     """Score `variables` on `split` in batches of one shape, shared out among the devices.
@@ -31,15 +31,11 @@ def evaluate(
     """
     batch_size += -batch_size % jax.device_count()
     losses, misses = [], []
-    for start in range(0, len(split.labels), batch_size):
-        images = split.images[start : start + batch_size]
-        labels = split.labels[start : start + batch_size]
-        filled = np.arange(batch_size) % len(labels) if len(labels) < batch_size else slice(None)
-        batch = (place(array[filled], in_shares()) for array in (images, labels))
-        loss, missed = eval_step(variables, *batch)
-        losses.append(np.asarray(loss, np.float64)[: len(labels)])
-        misses.append(np.asarray(missed)[: len(labels)])
+    for batch in split.batches(batch_size, own_rows(batch_size)):
+        loss, missed = eval_step(variables, *(share_out(rows, batch_size) for rows in batch))
+        losses.append(np.asarray(loss, np.float64))
+        misses.append(np.asarray(missed))
     return Score(
-        error=100 * float(np.concatenate(misses).mean()),
-        loss=float(np.concatenate(losses).mean()),
+        error=100 * float(np.concatenate(misses)[: split.number].mean()),
+        loss=float(np.concatenate(losses)[: split.number].mean()),
     )

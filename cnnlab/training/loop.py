@@ -10,10 +10,11 @@ from jax import Array
 
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score
+from cnnlab.training.feed import Arguments
 from cnnlab.training.interrupt import Interrupted, Wish
 from cnnlab.training.journal import Journal
 from cnnlab.training.placement import largest
-from cnnlab.training.programs import Programs, TrainingSet
+from cnnlab.training.programs import Programs
 from cnnlab.training.progress import Display
 from cnnlab.training.state import State
 
@@ -24,10 +25,13 @@ class NotFinite(ArithmeticError):
 
 @dataclass
 class Loop:
-    """What one attempt at a run works with; `validate` scores a state on the validation split."""
+    """What one attempt at a run works with; `validate` scores a state on the validation split.
+
+    `fed` is asked once for what each program takes, in the order of the steps.
+    """
 
     programs: Programs
-    training: TrainingSet
+    fed: Arguments
     key: Array
     checkpoints: Checkpoints
     journal: Journal
@@ -45,18 +49,12 @@ class Loop:
         """
         plan, step = self.programs.plan, int(state.step)
         while step < plan.steps:
-            epoch = step // plan.steps_per_epoch
-            order = self.programs.order(self.key, epoch)
-            last = min((epoch + 1) * plan.steps_per_epoch, plan.steps)
-            while step < last:
-                count = self._stride(step)
-                state = self.programs.train_steps[count](
-                    state, self.training.images, self.training.labels, order, self.key
-                )
-                step += count
-                if self._reports(step):
-                    self._report(step, state)
-                self._between(step, state)
+            count = self._stride(step)
+            state = self.programs.train_steps[count](state, *self.fed(step), self.key)
+            step += count
+            if self._reports(step):
+                self._report(step, state)
+            self._between(step, state)
         self._save(state)
         return state
 

@@ -11,6 +11,7 @@ One of them leads: it alone writes, but for checkpoints, which Orbax writes with
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,6 +41,35 @@ def in_shares() -> NamedSharding:
 def place(array: np.ndarray, sharding: NamedSharding) -> Array:
     """A host's array on the devices."""
     return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+
+def own_rows(batch_size: int) -> np.ndarray:
+    """Which rows of a batch in shares are on this process's devices, ascending: int [n]."""
+    parts = in_shares().addressable_devices_indices_map((batch_size,)).values()
+    every = np.arange(batch_size)
+    return np.unique(np.concatenate([every[part] for part in parts if part is not None]))
+
+
+def share_out(own: np.ndarray, batch_size: int) -> Array:
+    """A batch in shares, of which each process has its `own_rows`."""
+    rows = own_rows(batch_size)
+
+    def share(index: Any) -> np.ndarray:
+        start, stop, _ = index[0].indices(batch_size)
+        first = np.searchsorted(rows, start)
+        return own[first : first + stop - start]
+
+    return jax.make_array_from_callback((batch_size, *own.shape[1:]), in_shares(), share)
+
+
+def decoders() -> int:
+    """How many processes decode images for this one: a core each, and one is left to feed devices.
+
+    Each holds two batches; more than 32 would take more memory than they save time.
+    """
+    bound = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
+    return min(cores - 1, 32)
 
 
 def key_of(seed: int) -> Array:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen
 from jax import Array
 from ml_collections import ConfigDict, FrozenConfigDict
@@ -14,23 +13,11 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from cnnlab import data, models, ops
 from cnnlab.data import Dataset
 from cnnlab.training import placement
+from cnnlab.training.feed import Feed, feed_of
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.recipe import Plan, RecipeError, plan
 from cnnlab.training.state import State, create_state
-from cnnlab.training.step import epoch_order, make_eval_step, make_train_step, make_update, repeat
-
-
-_EXAMPLES = 1_000
-"""Training images that a network may be initialised by."""
-
-
-class TrainingSet(NamedTuple):
-    """The training split on every device, and the statistics it is normalised by."""
-
-    images: Array
-    labels: Array
-    mean: np.ndarray
-    std: np.ndarray
+from cnnlab.training.step import Step, make_eval_step, make_update, repeat
 
 
 class Functions(NamedTuple):
@@ -38,16 +25,20 @@ class Functions(NamedTuple):
 
     plan: Plan
     create: Callable[[Array, Array], State]
-    train_step: Callable[[State, Array, Array, Array, Array], State]
+    feed: Feed
+    train_step: Step
     eval_step: Callable[[Any, Array, Array], tuple[Array, Array]]
 
 
 class Programs(NamedTuple):
-    """What a run calls. `train_steps[n]` takes n steps at once, all of them in one epoch."""
+    """What a run calls. `train_steps[n]` takes n steps at once, all of them in one epoch.
+
+    `feed` gives what they take between the state and the key.
+    """
 
     plan: Plan
     create: Callable[[Array], State]
-    order: Callable[[Array, int], Array]
+    feed: Feed
     train_steps: Mapping[int, Callable[..., State]]
     eval_step: Callable[..., tuple[Array, Array]]
 
@@ -68,14 +59,6 @@ def build_model(recipe: ConfigDict | FrozenConfigDict, classes: int) -> linen.Mo
         raise RecipeError(f"model: {error}") from error
 
 
-@functools.lru_cache(maxsize=1)
-def training_set(dataset: Dataset) -> TrainingSet:
-    """The training split, put on every device."""
-    split = dataset.split("train")
-    images, labels = (placement.place(array, placement.everywhere()) for array in split)
-    return TrainingSet(images, labels, *data.channel_statistics(split.images))
-
-
 def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
     """Compile what a run needs; at once where another seed of the recipe did it before.
 
@@ -93,25 +76,22 @@ def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
 def _compile(
     recipe: FrozenConfigDict, dataset: Dataset, lengths: tuple[int, ...], backend: str
 ) -> Programs:
-    training, found = training_set(dataset), functions(recipe, dataset)
-    order = _compile_order(len(training.labels), recipe.train.batch_size)
+    found = functions(recipe, dataset)
     key, whole = placement.key_of(0), placement.everywhere()
-    arguments = (
-        jax.eval_shape(found.create, key, training.images),
-        *training[:2],
-        order(key, 0),
-        key,
-    )
+    fed, sample = found.feed.shapes(), found.feed.sample()
+    arguments = (jax.eval_shape(found.create, key, sample), *fed, key)
+    layout = (whole, *[found.feed.layout] * len(fed), whole)
+    longest = found.plan.longest_stretch if found.feed.lasts else 1
     jit, by = functools.partial(jax.jit, out_shardings=whole), ops.using(backend)
     train_steps = {
-        length: jit(by(repeat(found.train_step, length)), in_shardings=whole, donate_argnums=0)
+        length: jit(by(repeat(found.train_step, length)), in_shardings=layout, donate_argnums=0)
         .lower(*arguments)
         .compile()
         for length in lengths
-        if length <= found.plan.longest_stretch
+        if length <= longest
     }
-    create = functools.partial(jit(found.create), images=training.images)
-    return Programs(found.plan, create, order, train_steps, jit(by(found.eval_step)))
+    create, eval_step = jit(found.create), jit(by(found.eval_step))
+    return Programs(found.plan, lambda key: create(key, sample), found.feed, train_steps, eval_step)
 
 
 def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functions:
@@ -120,12 +100,12 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
     Raises:
         RecipeError, PatternError: as `build_model`; durations that do not go with the training set.
     """
-    training, model = training_set(dataset), build_model(recipe, dataset.classes)
-    ema, durations = recipe.optimizer.ema_decay, plan(recipe, len(training.labels))
+    feed, model = feed_of(recipe, dataset), build_model(recipe, dataset.classes)
+    ema, durations = recipe.optimizer.ema_decay, plan(recipe, feed.examples)
     adapt = optimizer(recipe, durations)
 
     def create(key: Array, images: Array) -> State:
-        examples = data.normalise(images[:_EXAMPLES], training.mean, training.std)
+        examples = data.normalise(images, feed.mean, feed.std)
         return create_state(model, adapt, key, examples, averaged=ema > 0)
 
     update = make_update(
@@ -135,19 +115,5 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
         ema_decay=ema,
         groups=recipe.model.batch_norm_groups,
     )
-    statistics = {"mean": training.mean, "std": training.std}
-    train_step = make_train_step(
-        update, **statistics, augment=dict(recipe.augment), shares=placement.in_shares()
-    )
-    return Functions(durations, create, train_step, make_eval_step(model, **statistics))
-
-
-@functools.lru_cache(maxsize=32)
-def _compile_order(examples: int, batch_size: int) -> Callable[[Array, int], Array]:
-    """`epoch_order`, compiled now: the first epoch's images/s would count the compilation."""
-
-    def order(key: Array, epoch: int) -> Array:
-        return epoch_order(key, epoch, examples=examples, batch_size=batch_size)
-
-    jitted = jax.jit(order, out_shardings=placement.everywhere())
-    return jitted.lower(placement.key_of(0), 0).compile()
+    eval_step = make_eval_step(model, mean=feed.mean, std=feed.std)
+    return Functions(durations, create, feed, feed.make_step(update), eval_step)

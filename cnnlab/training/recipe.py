@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from cnnlab import data
+from cnnlab.data import Dataset
 from cnnlab.names import unknown
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -28,6 +30,7 @@ def default_recipe() -> ConfigDict:
     recipe.seed = 0
     recipe.data = ConfigDict({"name": "digits"})
     recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    recipe.data.image_size = 0  # side of streamed photographs' squares; 0: as stored, all alike
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
@@ -48,6 +51,7 @@ def default_recipe() -> ConfigDict:
     recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
     recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
     recipe.augment.alternate = False  # flip an image in every other epoch, not by a coin
+    recipe.augment.resized_crop = 0.0  # least area of a streamed photograph's crop; 0: its middle
     for section, prefix in _DURATIONS:
         recipe[section][f"{prefix}epochs"] = 0.0
         recipe[section][f"{prefix}steps"] = 0
@@ -172,11 +176,46 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
         _within(f"augment.{key}", recipe.augment[key], 0, None)
     if recipe.augment.alternate and not recipe.augment.flip:
         raise RecipeError("augment.alternate = True says how to flip, and augment.flip is False")
+    _within("augment.resized_crop", recipe.augment.resized_crop, 0, 1)
+    _check_streamed(recipe)
     for fraction in recipe.schedule.milestones:
         _within("schedule.milestones (fractions of the run)", fraction, 0, 1)
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
     if lengths[0] == 0:
         raise RecipeError("the run has no length: give train.epochs or train.steps")
+
+
+def dataset_of(recipe: ConfigDict) -> Dataset:
+    """The data set of a recipe that `check_recipe` has nothing against; nothing is decoded.
+
+    Raises:
+        DataMissing: it is not there; says where it was looked for and what prepares it.
+    """
+    return data.open_dataset(
+        recipe.data.name,
+        directory=recipe.data.directory or None,
+        image_size=recipe.data.image_size,
+    )
+
+
+def _check_streamed(recipe: ConfigDict) -> None:
+    """Refuse what is for streamed photographs where there are none, and the reverse."""
+    name, size = recipe.data.name, recipe.data.image_size
+    if name in data.streamed():
+        foreign, kind = ["augment.crop_padding", "augment.cutout", "augment.alternate"], "streamed"
+        if size <= 0:
+            raise RecipeError(
+                f"data.image_size = {size}, but the images of {name} differ in size: give the side "
+                "in pixels that they are brought to, e.g. 224"
+            )
+    else:
+        foreign, kind = ["augment.resized_crop", "data.image_size"], "of one size and not streamed"
+    for path in foreign:
+        section, key = path.split(".")
+        if recipe[section][key]:
+            value = recipe[section][key]
+            off = type(value)()
+            raise RecipeError(f"{path} = {value}, but {name} is {kind}: set it to {off}")
 
 
 def _one_of(key: str, value: str, choices: Iterable[str]) -> None:

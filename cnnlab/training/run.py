@@ -20,7 +20,7 @@ from rich.console import Console
 
 from cnnlab import data
 from cnnlab.analysis import Summary, summarize
-from cnnlab.data import Dataset, Images
+from cnnlab.data import Dataset, Images, Records
 from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
@@ -28,9 +28,9 @@ from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.interrupt import stop_on_signals
 from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
-from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
+from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
-from cnnlab.training.recipe import RecipeError, check_recipe, completed, identity
+from cnnlab.training.recipe import RecipeError, check_recipe, completed, dataset_of, identity
 from cnnlab.training.record import Record, write_whole
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
@@ -92,7 +92,7 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     check_recipe(recipe, data.names())
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
-    dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
+    dataset = dataset_of(recipe)
     network = summarize(build_model(recipe, dataset.classes), dataset.image_shape)
     if network.rows[-1].shape != (dataset.classes,):
         raise RecipeError(
@@ -166,10 +166,11 @@ def _train(
     with (
         stop_on_signals() as wish,
         Display(console, title, step, plan.steps, recipe.train.batch_size) as display,
+        programs.feed.open(recipe.seed, range(step, plan.steps)) as fed,
     ):
         loop = Loop(
             programs=programs,
-            training=training_set(dataset),
+            fed=fed,
             key=key,
             checkpoints=checkpoints,
             journal=journal,
@@ -190,7 +191,7 @@ def _train(
 
 
 @functools.lru_cache(maxsize=2)
-def _held_out(dataset: Dataset, which: str) -> Images:
+def _held_out(dataset: Dataset, which: str) -> Images | Records:
     return dataset.split(which)
 
 

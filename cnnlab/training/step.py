@@ -16,6 +16,11 @@ from jax.sharding import Sharding
 from cnnlab import data
 from cnnlab.training.state import State, Tally
 
+Update = Callable[[State, Array, Array, Array, Array], State]
+"""`(state, x [N, H, W, C], y [N], key, first) -> state`, as `make_update` describes it."""
+Step = Callable[..., State]
+"""`(state, *what the feed gives, key) -> state`."""
+
 INIT, ORDER, AUGMENT, DROPOUT, SIDES = range(5)
 """What a run's key is folded with first, so that no two uses of it share numbers."""
 
@@ -49,7 +54,7 @@ def make_update(
     label_smoothing: float,
     ema_decay: float,
     groups: int = 1,
-) -> Callable[[State, Array, Array, Array, Array], State]:
+) -> Update:
     """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
 
     `first` says whether the batch begins an epoch. The loss is the cross-entropy of the logits, and
@@ -109,13 +114,13 @@ def _in_groups(loss_of: _Loss, groups: int) -> _Loss:
 
 
 def make_train_step(
-    update: Callable[[State, Array, Array, Array, Array], State],
+    update: Update,
     *,
     mean: Array | np.ndarray,
     std: Array | np.ndarray,
     augment: Mapping[str, Any],
     shares: Sharding,
-) -> Callable[[State, Array, Array, Array, Array], State]:
+) -> Step:
     """The step `(state, images, labels, order, key) -> state`: a batch is taken, then `update`.
 
     images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
@@ -136,9 +141,26 @@ def make_train_step(
     return train_step
 
 
-def repeat(
-    train_step: Callable[[State, Array, Array, Array, Array], State], times: int
-) -> Callable[[State, Array, Array, Array, Array], State]:
+def make_streamed_step(
+    update: Update,
+    *,
+    mean: Array | np.ndarray,
+    std: Array | np.ndarray,
+    steps_per_epoch: int,
+) -> Step:
+    """The step `(state, images, labels, key) -> state` on a batch that comes cut and mirrored.
+
+    images [N, H, W, C] uint8 and labels [N] are the step's own, laid out in shares.
+    """
+
+    def train_step(state: State, images: Array, labels: Array, key: Array) -> State:
+        x = data.normalise(images, mean, std)
+        return update(state, x, labels, key, state.step % steps_per_epoch == 0)
+
+    return train_step
+
+
+def repeat(train_step: Step, times: int) -> Step:
     """`train_step` so many times over, as one program; the order's epoch must last so long."""
     if times == 1:
         return train_step

@@ -26,8 +26,9 @@ def directory(prepared_cifar10: Path, tmp_path: Path) -> Path:
 
 
 def test_names() -> None:
-    expected = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist", "svhn_cropped")
-    assert data.names() == expected
+    resident = ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist", "svhn_cropped")
+    assert data.names() == (*resident[:4], "imagenet2012", *resident[4:])
+    assert data.streamed() == ("imagenet2012",)
 
 
 def test_what_a_data_set_says_of_itself(directory: Path) -> None:

@@ -21,11 +21,12 @@ OTHER_PROCESS = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from cnnlab.evidence import Ledger, ledger
+from cnnlab import data
+from cnnlab.evidence import Ledger
 from cnnlab.training import Record, default_recipe
 
 root, log = Path(sys.argv[1]), Path(sys.argv[2])
-ledger.data.open_dataset = lambda *_, **__: SimpleNamespace(fingerprint="ab")
+data.open_dataset = lambda *_, **__: SimpleNamespace(fingerprint="ab")
 
 def execute(recipe, folder):
     with log.open("a") as file:
@@ -151,16 +152,16 @@ def test_the_data_set_is_looked_for_where_the_recipe_says(
 ) -> None:
     asked = []
 
-    def opened(name: str, *, directory: str | None) -> SimpleNamespace:
-        asked.append((name, directory))
+    def opened(name: str, *, directory: str | None, image_size: int) -> SimpleNamespace:
+        asked.append((name, directory, image_size))
         return SimpleNamespace(fingerprint="ab")
 
     monkeypatch.setattr("cnnlab.data.open_dataset", opened)
     recipe = recipe_of("a", 0)
     ledger.folder(recipe)
-    recipe.data.name, recipe.data.directory = "mnist", "/there"
+    recipe.data.update(name="imagenet2012", directory="/there", image_size=64)
     ledger.folder(recipe)
-    assert asked == [("digits", None), ("mnist", "/there")]
+    assert asked == [("digits", None, 0), ("imagenet2012", "/there", 64)]
 
 
 def test_a_loss_that_is_no_number_stops_its_run_alone(

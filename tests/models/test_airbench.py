@@ -46,5 +46,5 @@ def test_the_logits_are_a_ninth():
 
 
 def test_an_unknown_non_linearity():
-    with pytest.raises(ValueError, match="'gelo'.*gelu"):
+    with pytest.raises(ValueError, match=r"'gelo'.*gelu"):
         models.create("airbench94", non_linearity="gelo")

@@ -14,7 +14,8 @@ from cnnlab.data import Dataset
 from cnnlab.native import library
 from cnnlab.training import UnusableFolder
 from cnnlab.training.environment import environment
-from cnnlab.training.programs import Programs, compile_programs, training_set
+from cnnlab.training.feed import training_set
+from cnnlab.training.programs import Programs, compile_programs
 from cnnlab.training.state import State
 
 NET = "INPUT -> CONV3-16 -> BN -> RELU -> POOL2 -> FC"
@@ -66,7 +67,7 @@ def test_as_many_steps_by_either(
 
 def train(programs: Programs, dataset: Dataset) -> State:
     key, images = jax.random.key(0), training_set(dataset)
-    state, order = programs.create(key), programs.order(key, 0)
+    state, order = programs.create(key), programs.feed.order(key, 0)
     for _ in range(programs.plan.steps):
         state = programs.train_steps[1](state, images.images, images.labels, order, key)
     return state

@@ -16,9 +16,10 @@ from cnnlab import training
 from cnnlab.data import Dataset
 from cnnlab.training import placement
 from cnnlab.training.evaluate import Score
+from cnnlab.training.feed import training_set
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.loop import Loop
-from cnnlab.training.programs import Programs, compile_programs, training_set
+from cnnlab.training.programs import Programs, compile_programs
 from cnnlab.training.recipe import Plan
 from cnnlab.training.record import Record
 
@@ -73,10 +74,10 @@ class Note:
     def resume(self) -> None: ...
 
 
-def loop(programs: Programs, images: Any, note: Note) -> Loop:
+def loop(programs: Programs, fed: Any, note: Note) -> Loop:
     return Loop(
         programs=programs,
-        training=images,
+        fed=fed,
         key=jax.random.key(0),
         checkpoints=note,  # type: ignore[arg-type]
         journal=note,  # type: ignore[arg-type]
@@ -162,13 +163,13 @@ def test_between_reports_nothing_goes_to_the_device_or_comes_back(
         programs = compile_programs(make_recipe(changes), tiny)
         assert set(programs.train_steps) == set(lengths)
         state, note = programs.create(jax.random.key(1)), Note()
-        orders = [programs.order(jax.random.key(0), epoch) for epoch in range(3)]
-        programs = programs._replace(order=lambda key, epoch: orders[epoch])
-        runner = loop(programs, training_set(tiny), note)
+        orders = [programs.feed.order(jax.random.key(0), epoch) for epoch in range(3)]
+        images, labels, *_ = training_set(tiny)
+        per_epoch = 10 // batch_size
+        runner = loop(programs, lambda step: (images, labels, orders[step // per_epoch]), note)
         fetched.clear()
         with jax.transfer_guard("disallow"):
             runner.run(state)
-        per_epoch = 10 // batch_size
         assert note.steps == [per_epoch, 2 * per_epoch, 3 * per_epoch]
         return len(fetched)
 
@@ -185,7 +186,7 @@ def test_each_program_takes_the_place_of_the_state_it_is_given(
     key = placement.key_of(0)
     for length, train in programs.train_steps.items():
         state = programs.create(key)
-        after = train(state, images.images, images.labels, programs.order(key, 0), key)
+        after = train(state, images.images, images.labels, programs.feed.order(key, 0), key)
         assert int(after.step) == length
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
         assert not any(leaf.is_deleted() for leaf in (*images[:2], key))

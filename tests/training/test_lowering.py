@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from cnnlab.data import Dataset, Images
+from cnnlab.data import Dataset, Images, open_dataset
 from cnnlab.evidence import Ablation
 from cnnlab.training.programs import functions
 from cnnlab.training.step import epoch_order, repeat
@@ -25,6 +25,25 @@ def stand_in(name: str) -> Dataset:
     images = random.integers(0, 256, (200, *shape), np.uint8)
     split = Images(images, np.arange(200, dtype=np.int32) % 10)
     return Dataset(name, name, 10, shape, "1", "0" * 16, lambda which: split)
+
+
+def test_a_streamed_recipe_lowers(imagenet: Path) -> None:
+    """ResNet-50 on ImageNet; the batch comes as the photographs' bytes, and is not donated."""
+    config = runpy.run_path(str(CONFIGS / "imagenet_resnet50.py"))["get_config"]("paper")
+    recipe = Ablation.from_config(config).recipe("stride_in_3x3", 0).unlock()
+    recipe.train.batch_size = 8  # of 54 images
+    dataset = open_dataset("imagenet2012", directory=imagenet, image_size=224)
+    found, key = functions(recipe, dataset), jax.random.key(0)
+    state, fed = jax.eval_shape(found.create, key), found.feed.shapes()
+    assert [(x.shape, str(x.dtype)) for x in fed] == [((8, 224, 224, 3), "uint8"), ((8,), "int32")]
+    step = jax.jit(found.train_step, donate_argnums=0)
+    text = jax.export.export(step, platforms=["tpu"])(state, *fed, key).mlir_module()
+    donated = re.findall(r"jax\.buffer_donor = true|tf\.aliasing_output", text)
+    assert len(donated) == len(jax.tree.leaves(state))
+    convolutions = re.findall(r"stablehlo\.convolution.*-> tensor<[0-9x]*x(\w+)>", text)
+    assert len(convolutions) == 3 * 53 - 1
+    assert set(convolutions) == {"bf16"}
+    assert "f64" not in text
 
 
 def lowered(recipe: ConfigDict, platform: str, times: int) -> tuple[str, int]:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,30 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def on_two(workdir: Path, end: tuple[int, int, int] | None = None) -> list[tuple[int, str]]:
+DIGITS = [
+    *("--config=configs/stacked_convs.py:digits", "--arm=three_3x3"),
+    *(f"--config.{key}={value}" for key, value in OVERRIDES.items()),
+]
+STREAMED: dict[str, object] = {
+    "data.image_size": 16,
+    "train.batch_size": 8,
+    "train.eval_batch_size": 8,
+    "train.epochs": 0.0,
+    "train.steps": 15,
+    "train.evaluate_epochs": 1.0,
+    "train.log_steps": 1,
+    "schedule.warmup_epochs": 1.0,
+    "model.name": "resnet18",
+    "model.dtype": "float32",
+    "optimizer.learning_rate": 0.01,
+}
+
+
+def on_two(
+    workdir: Path,
+    end: tuple[int, int, int] | None = None,
+    options: Sequence[str] = DIGITS,
+) -> list[tuple[int, str]]:
     """Exit status and stderr of each; `end` is a process, a step, and the signal it gets then."""
     address = f"127.0.0.1:{free_port()}"
     started = []
@@ -68,9 +92,8 @@ def on_two(workdir: Path, end: tuple[int, int, int] | None = None) -> list[tuple
         }
         command = [
             *(sys.executable, "-c", TRAIN, *map(str, when), "experiments/train.py"),
-            *("--config=configs/stacked_convs.py:digits", "--arm=three_3x3", "--distributed"),
-            *(f"--config.{key}={value}" for key, value in OVERRIDES.items()),
-            f"--workdir={workdir}",
+            *options,
+            *("--distributed", f"--workdir={workdir}"),
         ]
         pipe = subprocess.PIPE
         started.append(
@@ -83,7 +106,7 @@ def on_two(workdir: Path, end: tuple[int, int, int] | None = None) -> list[tuple
 
 
 def only_run(workdir: Path) -> Path:
-    (folder,) = workdir.glob("stacked_convs/digits/three_3x3/seed0-*")
+    (folder,) = workdir.glob("*/*/*/seed0-*")
     return folder
 
 
@@ -124,6 +147,27 @@ def test_the_run_of_one_device(two: Path, tmp_path: Path) -> None:
         "tensorboard",
     ]
     assert len(list((two / "tensorboard").iterdir())) == 1
+
+
+def test_streamed_each_reads_its_share(imagenet: Path, tmp_path: Path) -> None:
+    """And the run is that of one device."""
+    overrides = STREAMED | {"data.directory": str(imagenet)}
+    options = [
+        *("--config=configs/imagenet_resnet50.py:paper", "--arm=stride_in_3x3"),
+        *(f"--config.{key}={value}" for key, value in overrides.items()),
+    ]
+    for status, said in on_two(tmp_path / "two", options=options):
+        assert status == 0, said
+    config = runpy.run_path(str(ROOT / "configs/imagenet_resnet50.py"))["get_config"]("paper")
+    config.update_from_flattened_dict(overrides)
+    recipe = Ablation.from_config(config).recipe("stride_in_3x3", 0)
+    record = training.run(recipe, tmp_path / "one", Console(quiet=True))
+    found = only_run(tmp_path / "two")
+    lines, others = curve(tmp_path / "one"), curve(found)
+    assert len(lines) == 17
+    for line, other in zip(lines, others, strict=True):
+        assert other == pytest.approx(line, rel=1e-3)
+    assert Record.read(found / "record.json").metrics == pytest.approx(record.metrics, rel=1e-3)
 
 
 @pytest.mark.parametrize("process", [0, 1])

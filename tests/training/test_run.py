@@ -22,8 +22,9 @@ from cnnlab.models import PatternError
 from cnnlab.training import NotFinite, RecipeError, Record, UnusableFolder
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
+from cnnlab.training.feed import training_set
 from cnnlab.training.loop import Loop
-from cnnlab.training.programs import Programs, compile_programs, training_set
+from cnnlab.training.programs import Programs, compile_programs
 from cnnlab.training.recipe import identity
 from cnnlab.training.state import State, digest
 
@@ -169,7 +170,7 @@ def test_every_override_changes_what_is_learnt(
 ) -> None:
     def learnt(changes: dict[str, object]) -> str:
         programs, training, seed = linear(changes), training_set(tiny), jax.random.key(0)
-        state, order = programs.create(seed), programs.order(seed, 0)
+        state, order = programs.create(seed), programs.feed.order(seed, 0)
         for _ in range(3):
             state = programs.train_steps[1](state, training.images, training.labels, order, seed)
         return digest(state.variables)

@@ -13,8 +13,9 @@ from cnnlab import models, ops
 from cnnlab.data import Dataset
 from cnnlab.training import placement
 from cnnlab.training import step as steps_module
+from cnnlab.training.feed import training_set
 from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import Programs, build_model, compile_programs, training_set
+from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.recipe import plan
 from cnnlab.training.state import State, create_state, digest
 from cnnlab.training.step import cross_entropy, epoch_order, turned, wrong
@@ -37,7 +38,7 @@ PLAIN = {
 def advance(programs: Programs, tiny: Dataset, state: State, steps: int) -> State:
     training = training_set(tiny)
     for _ in range(steps):
-        order = programs.order(KEY, int(state.step) // programs.plan.steps_per_epoch)
+        order = programs.feed.order(KEY, int(state.step) // programs.plan.steps_per_epoch)
         state = programs.train_steps[1](state, training.images, training.labels, order, KEY)
     return state
 
@@ -85,7 +86,7 @@ def test_five_steps_are_those_written_by_hand(
     recipe = make_recipe(PLAIN)
     programs = compile_programs(recipe, tiny)
     start = programs.create(KEY)
-    orders = [np.asarray(programs.order(KEY, epoch)) for epoch in (0, 1)]
+    orders = [np.asarray(programs.feed.order(KEY, epoch)) for epoch in (0, 1)]
     expected = by_hand(recipe, tiny, start, [orders[0], orders[1][:2]])
     state = advance(programs, tiny, start, 5)
     assert int(state.step) == 5
@@ -140,7 +141,7 @@ def test_what_is_random_differs_between_steps_and_never_at_a_step(
     random: bool,
 ) -> None:
     programs, training = linear(changes), training_set(tiny)
-    order = programs.order(KEY, 0)
+    order = programs.feed.order(KEY, 0)
 
     def loss_at(step: int) -> float:  # 0 and 3 take the same batch of `order`
         state = programs.create(KEY).replace(step=jnp.int32(step))
@@ -153,7 +154,7 @@ def test_what_is_random_differs_between_steps_and_never_at_a_step(
 
 def test_an_epochs_order(linear: Callable[[dict[str, object]], Programs]) -> None:
     def order(seed: int, epoch: int) -> np.ndarray:
-        return np.asarray(linear({}).order(jax.random.key(seed), epoch))
+        return np.asarray(linear({}).feed.order(jax.random.key(seed), epoch))
 
     first = order(0, 0)
     assert first.shape == (3, 3)
@@ -280,7 +281,7 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
         update,
         mean=jnp.zeros(1),
         std=jnp.ones(1),
-        augment=dict(recipe.augment),
+        augment={"crop_padding": 1, "flip": True},
         shares=placement.in_shares(),
     )
 

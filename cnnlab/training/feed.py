@@ -1,0 +1,179 @@
+"""What a training step is fed: the training set and the order of the epoch, or the step's batch.
+
+A training set that fits is decoded whole and put on every device, where each step takes its batch
+out of it. One that does not is streamed: a step's batch is decoded, cut and put on the devices
+while those before it are trained on.
+"""
+
+import collections
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from cnnlab import data
+from cnnlab.data import Dataset, Images, Records
+from cnnlab.training import placement
+from cnnlab.training.step import Step, Update, epoch_order, make_streamed_step, make_train_step
+
+Arguments = Callable[[int], tuple[Array, ...]]
+"""What a program that begins at a step takes, between the state and the key."""
+
+_SAMPLE = 256  # training images that a network may be initialised by
+_AHEAD = 2  # batches on their way to the devices before they are asked for
+
+
+class TrainingSet(NamedTuple):
+    """The training split on every device, and the statistics it is normalised by."""
+
+    images: Array
+    labels: Array
+    mean: np.ndarray
+    std: np.ndarray
+
+
+@functools.lru_cache(maxsize=1)
+def training_set(dataset: Dataset) -> TrainingSet:
+    """The training split, put on every device."""
+    split = dataset.split("train")
+    assert isinstance(split, Images)
+    images, labels = (placement.place(array, placement.everywhere()) for array in split)
+    return TrainingSet(images, labels, *data.channel_statistics(split.images))
+
+
+class Resident:
+    """Feeds every step the whole training set and the order of its epoch.
+
+    Attributes:
+        examples: number of training images.
+        mean: of the channels, float32 [C], in units of [0, 1] pixels.
+        std: standard deviations in the same units.
+        lasts: whether what it gives serves the steps of an epoch, which one program may then take.
+        layout: how what it gives lies on the devices.
+    """
+
+    lasts = True
+
+    def __init__(self, recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> None:
+        _, labels, self.mean, self.std = training_set(dataset)
+        self.examples, self.layout = len(labels), placement.everywhere()
+        self._dataset = dataset  # not the arrays, lest those of every data set stay
+        self._augment, self._batch_size = dict(recipe.augment), recipe.train.batch_size
+        del self._augment["resized_crop"]  # only what is streamed
+
+    def make_step(self, update: Update) -> Step:
+        """The step that takes its batch out of the training set, and augments it."""
+        return make_train_step(
+            update,
+            mean=self.mean,
+            std=self.std,
+            augment=self._augment,
+            shares=placement.in_shares(),
+        )
+
+    def sample(self) -> Array:
+        """Some training images as stored, uint8 [n, H, W, C], to initialise a network by."""
+        return training_set(self._dataset).images[:_SAMPLE]
+
+    def order(self, key: Array, epoch: int) -> Array:
+        """`epoch_order`."""
+        return _compile_order(self.examples, self._batch_size)(key, epoch)
+
+    def shapes(self) -> tuple[Array, ...]:
+        """What stands for the arguments when a step is compiled."""
+        return *training_set(self._dataset)[:2], self.order(placement.key_of(0), 0)
+
+    @contextmanager
+    def open(self, seed: int, steps: range) -> Iterator[Arguments]:
+        """Begin to feed the `steps` of a run, one program after the other."""
+        training, key = training_set(self._dataset), placement.key_of(seed)
+        per_epoch = self.examples // self._batch_size
+        order = functools.lru_cache(maxsize=1)(functools.partial(self.order, key))
+        yield lambda step: (*training[:2], order(step // per_epoch))
+
+
+@functools.lru_cache(maxsize=32)
+def _compile_order(examples: int, batch_size: int) -> Callable[[Array, int], Array]:
+    """`epoch_order`, compiled now: the first epoch's images/s would count the compilation."""
+
+    def order(key: Array, epoch: int) -> Array:
+        return epoch_order(key, epoch, examples=examples, batch_size=batch_size)
+
+    jitted = jax.jit(order, out_shardings=placement.everywhere())
+    return jitted.lower(placement.key_of(0), 0).compile()
+
+
+class Streamed:
+    """Feeds every step a batch of its own; the attributes are as `Resident`'s."""
+
+    lasts = False
+
+    def __init__(self, recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> None:
+        records = dataset.split("train")
+        assert isinstance(records, Records)
+        self.examples, self.mean, self.std = records.number, records.mean, records.std
+        self.layout = placement.in_shares()
+        self._records = records
+        self._augment, self._batch_size = recipe.augment, recipe.train.batch_size
+
+    def make_step(self, update: Update) -> Step:
+        """The step on a batch that comes augmented."""
+        return make_streamed_step(
+            update,
+            mean=self.mean,
+            std=self.std,
+            steps_per_epoch=self.examples // self._batch_size,
+        )
+
+    def sample(self) -> Array:
+        """Some training images, cut from the middle, to initialise a network by."""
+        number = min(_SAMPLE, self.examples)
+        images, _ = next(self._records.batches(number, np.arange(number)))
+        return placement.place(images, placement.everywhere())
+
+    def shapes(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """What stands for the arguments when a step is compiled."""
+        side = self._records.size
+        images = jax.ShapeDtypeStruct((self._batch_size, side, side, 3), jnp.uint8)
+        return images, jax.ShapeDtypeStruct((self._batch_size,), jnp.int32)
+
+    @contextmanager
+    def open(self, seed: int, steps: range) -> Iterator[Arguments]:
+        """Begin to feed the `steps` of a run, each in its turn."""
+        batches = self._records.training_batches(
+            steps,
+            seed=seed % 2**32,
+            batch_size=self._batch_size,
+            rows=placement.own_rows(self._batch_size),
+            smallest=self._augment.resized_crop,
+            flip=self._augment.flip,
+            workers=placement.decoders(),
+        )
+        with closing(batches):
+            placed = _ahead(batches, self._batch_size)
+            yield lambda _: next(placed)
+
+
+def _ahead(batches: Iterator[Images], batch_size: int) -> Iterator[tuple[Array, ...]]:
+    """Put batches on the devices, each begun a few before it is asked for."""
+    waiting: collections.deque[tuple[Array, ...]] = collections.deque()
+    for batch in batches:
+        waiting.append(tuple(placement.share_out(rows, batch_size) for rows in batch))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+Feed = Resident | Streamed
+
+
+def feed_of(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Feed:
+    """How a recipe's steps are fed: the one place that chooses."""
+    kind = Streamed if dataset.name in data.streamed() else Resident
+    return kind(recipe, dataset)
