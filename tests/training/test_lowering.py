@@ -34,7 +34,8 @@ def test_a_streamed_recipe_lowers(imagenet: Path) -> None:
     recipe.train.batch_size = 8  # of 54 images
     dataset = open_dataset("imagenet2012", directory=imagenet, image_size=224)
     found, key = functions(recipe, dataset), jax.random.key(0)
-    state, fed = jax.eval_shape(found.create, key), found.feed.shapes()
+    fed = found.feed.shapes()
+    state = jax.eval_shape(found.create, key, fed[0])
     assert [(x.shape, str(x.dtype)) for x in fed] == [((8, 224, 224, 3), "uint8"), ((8,), "int32")]
     step = jax.jit(found.train_step, donate_argnums=0)
     text = jax.export.export(step, platforms=["tpu"])(state, *fed, key).mlir_module()
