@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from cnnlab import ops, training
 from cnnlab.data import DataMissing
 from cnnlab.evidence import CannotSweep, ForeignRecord, RateNotChosen
-from cnnlab.evidence.published import CannotPublish
+from cnnlab.evidence.published import CannotPublish, MarkerMissing
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError
 from cnnlab.native.memory import keep_memory
@@ -32,6 +32,7 @@ _MISTAKES = (
     CannotPublish,
     CannotSweep,
     ForeignRecord,
+    MarkerMissing,
     RateNotChosen,
     training.UnusableFolder,
     ops.BackendError,

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from cnnlab import training
-from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_report
+from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_records, write_report
 from cnnlab.evidence.cluster import connect, on_ray
 from cnnlab.evidence.processes import on_processes, shares
-from cnnlab.evidence.published import PRESETS, load_ablations
+from cnnlab.evidence.published import PRESETS, load_ablations, rewrite
 from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.evidence.sweep import Done, Run, one_by_one, prepare, time_left
 from cnnlab.launch import EXIT_FAILED, guarded
@@ -62,6 +62,12 @@ def reproduce(args: argparse.Namespace) -> int:
         print_report(console, sweep.ablation, records)
         page = write_report(sweep.home, sweep.ablation, records)
         console.print(f"Report and figure: {page}", highlight=False)
+        if args.publish and len(records) == len(sweep.runs()):
+            told = sweep.ledger.records(run.recipe for run in sweep.selection())
+            published = Path("results") / sweep.home.name / f"{sweep.ablation.preset}.jsonl"
+            write_records(published, [*told, *records])
+    if args.publish:
+        rewrite(Path("results"), Path("configs"), Path("README.md"))
     for failure in failures:
         console.print(f"[red]{escape(failure)}", highlight=False)
     return EXIT_FAILED if failures else 0
@@ -153,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims", type=lambda ids: ids.split(","), help="ids, e.g. E1,E2; all if left out"
+    )
+    parser.add_argument(
+        "--publish", action="store_true", help="also write results/ and the README's summary"
     )
     parser.add_argument("--workdir", default="runs", help="where the runs' folders are kept")
     parser.add_argument(

@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.overview import Result, overview, summary
-from cnnlab.evidence.records import differences, read_records
+from cnnlab.evidence.records import ForeignRecord, differences, read_records
 from cnnlab.evidence.report import write_report
 from cnnlab.training.recipe import identity
 from cnnlab.training.record import write_whole
@@ -63,9 +63,9 @@ def rewrite(results: Path, configs: Path, readme: Path) -> list[Path]:
 
     Raises:
         MarkerMissing: `readme` lacks a marker; nothing was written.
-        ForeignRecord, RateNotChosen: a record is not of its ablation, as when the config has
-            changed since, or an arm's learning rate cannot be told.
-        FileNotFoundError: there is no `readme`, or no config to some records.
+        ForeignRecord, RateNotChosen: records have no ablation, or are not of theirs, as when the
+            config has changed since, or do not tell an arm's learning rate.
+        FileNotFoundError: there is no `readme`.
     """
     text = readme.read_text()
     replace_block(text, "")
@@ -92,14 +92,16 @@ def read_results(results: Path, configs: Path) -> dict[str, list[Result]]:
         As `rewrite`, but for the marker.
     """
     paths = sorted(results.glob("*/*.jsonl"))
-    for path in paths:
-        if not (config := configs / f"{path.parent.name}.py").exists():
-            raise FileNotFoundError(f"no {config} to the records in {path}")
     run = {path.stem for path in paths}
     order = sorted({*PRESETS, *run}, key=lambda preset: (preset not in run, _rank(preset), preset))
+    described = {preset: load_ablations(configs, preset) for preset in order}
+    for path in paths:
+        if path.parent.name not in {ablation.name for ablation in described[path.stem]}:
+            config = configs / f"{path.parent.name}.py"
+            raise ForeignRecord(f"{path}: there is no {config} with a preset {path.stem!r}")
     return {
-        preset: [_result(results, ablation) for ablation in load_ablations(configs, preset)]
-        for preset in order
+        preset: [_result(results, ablation) for ablation in ablations]
+        for preset, ablations in described.items()
     }
 
 

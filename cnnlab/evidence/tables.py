@@ -223,11 +223,11 @@ def _mean(row: pd.Series, metric: str) -> str:
 
 
 def _scaled(values: pd.Series, base: int, units: Sequence[str]) -> list[str]:
-    """Writes a column in one unit, that of its largest value, to three digits of the smallest."""
-    numbers = values.dropna()
-    largest, smallest = numbers.max(), numbers[numbers > 0].min()
+    """Writes a column in one unit: its largest value's, unless the smallest would vanish in it."""
+    numbers = values[values > 0].astype(float)
+    smallest, largest = numbers.min(), numbers.max()
     power = 0
-    while not pd.isna(largest) and largest >= base and power < len(units) - 1:
+    while power < len(units) - 1 and largest >= base and smallest >= base / 1000:
         power, largest, smallest = power + 1, largest / base, smallest / base
     digits = min(max(2 - math.floor(math.log10(smallest)), 0), 3) if power else 0
     return [
