@@ -74,13 +74,20 @@ def overview(presets: Mapping[str, Sequence[Result]]) -> str:
             gives a claim's section.
     """
     parts = [_INTRODUCTION]
-    by_claim: dict[str, list[Result]] = {}
     for preset, results in presets.items():
         parts += [f"## Preset `{preset}`", summary(results)]
-        for result in results:
-            by_claim.setdefault(result.ablation.claim.id, []).append(result)
-    parts += [_section(by_claim[claim]) for claim in sorted(by_claim, key=lambda id: (len(id), id))]
+    parts += [_section(results) for results in by_claim(presets)]
     return "\n\n".join(parts) + "\n"
+
+
+def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
+    """The results of each claim under all presets, those that were run first; claims by id."""
+    claims: dict[str, list[Result]] = {}
+    for results in presets.values():
+        for result in results:
+            claims.setdefault(result.ablation.claim.id, []).append(result)
+    order = sorted(claims, key=lambda claim: (len(claim), claim))
+    return [sorted(claims[claim], key=lambda result: not result.records) for claim in order]
 
 
 def summary(results: Sequence[Result], folder: str = "") -> str:
@@ -101,7 +108,7 @@ def summary(results: Sequence[Result], folder: str = "") -> str:
 
 
 def _section(results: Sequence[Result]) -> str:
-    lead = next((result for result in results if result.records), results[0])
+    lead, *others = results
     claim = lead.ablation.claim
     parts = [
         f"## {claim.title}",
@@ -110,7 +117,7 @@ def _section(results: Sequence[Result]) -> str:
         *(_findings(lead) if lead.records else ["Not run."]),
         *filter(None, [claim.caveats]),
         _command(lead.ablation),
-        *(_line(other) for other in results if other is not lead and other.records),
+        *(_line(other) for other in others if other.records),
     ]
     return "\n\n".join(parts)
 
@@ -134,7 +141,7 @@ def _command(ablation: Ablation) -> str:
 
 def _line(result: Result) -> str:
     verdict = verdict_markdown(result.verdicts[0])
-    return f"Preset `{result.ablation.preset}`: {verdict} ([table]({result.page}).)"
+    return f"Preset `{result.ablation.preset}`: {verdict} [All of it]({result.page})."
 
 
 def _arms(ablation: Ablation) -> Iterator[str]:
