@@ -14,7 +14,13 @@ from cnnlab.evidence.caption import titles
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
 from cnnlab.evidence.tables import format_n, readable_arms, readable_comparisons
-from cnnlab.evidence.verdict import Verdict, format_difference, judge_claim, metric_unit
+from cnnlab.evidence.verdict import (
+    Verdict,
+    format_difference,
+    format_runs,
+    judge_claim,
+    metric_unit,
+)
 from cnnlab.training import Record
 from cnnlab.training.recipe import identity
 
@@ -91,20 +97,23 @@ def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
 
 
 def summary(results: Sequence[Result], folder: str = "") -> str:
-    """A table of claims: verdict, difference, runs an arm, and a link that begins with `folder`."""
+    """A table of claims: verdict, difference, runs an arm, and links that begin with `folder`."""
     if not any(result.records for result in results):
         return "Not run."
-    rows = [
-        {
-            "claim": result.ablation.claim.title,
-            "verdict": result.outcome,
-            "difference [95%]": result.difference,
-            "n": format_n(result.verdicts[0].n) if result.records else "",
-            "": f"[table]({folder}{result.page})" if result.records else "",
-        }
-        for result in results
-    ]
+    rows = [_summary_row(result, folder) for result in results]
     return markdown_table(pd.DataFrame(rows))
+
+
+def _summary_row(result: Result, folder: str) -> dict[str, str]:
+    verdict = result.verdicts[0]
+    return {
+        "claim": result.ablation.claim.title,
+        "verdict": result.outcome,
+        "difference [95%]": result.difference,
+        "n": format_n(verdict.n) if result.records else "",
+        "n to decide": format_runs(verdict.runs_needed) if verdict.runs_needed else "",
+        "": f"[table]({folder}{result.page})" if result.records else "",
+    }
 
 
 def _section(results: Sequence[Result]) -> str:

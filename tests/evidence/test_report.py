@@ -19,7 +19,7 @@ from cnnlab.evidence import (
     write_records,
     write_report,
 )
-from cnnlab.evidence.overview import summary
+from cnnlab.evidence.overview import Result, summary
 from cnnlab.evidence.published import (
     BEGIN,
     END,
@@ -229,7 +229,7 @@ def test_readme_shows_the_first_preset_that_was_run(published: Path) -> None:
     assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\n| claim ")
     assert readme.endswith(f"|\n{END}\n\nAfter.\n")
     assert "old" not in readme
-    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 "
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | "
     assert squeezed(readme).count(row + "| [table](results/widths/long.md) |") == 1
     assert (published / "results" / "widths" / "long.md").is_file()
     assert "short" not in readme
@@ -304,11 +304,11 @@ def test_the_page_of_all_claims(
     (configs / "widths.py").write_text(config)
     remake(published)
     page = squeezed((published / "results" / "README.md").read_text())
-    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 |"
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | |"
     for preset in ("long", "short"):
         assert page.count(f"{row} [table](widths/{preset}.md) |") == 1
         assert f"## Preset `{preset}`" in page
-    assert page.count("| T10: Wide beats narrow | not run | | | |") == 2
+    assert page.count("| T10: Wide beats narrow | not run | | | | |") == 2
     assert page.index("## Preset `long`") < page.index("## T1: ") < page.index("## T10: ")
     first, second = page.split("## T1: ")[1].split("## T10: ")
     for part in (
@@ -334,6 +334,17 @@ def test_the_presets_that_were_run_come_first(project: Path, ablation: Ablation)
     write_records(project / "results" / "widths" / "short.jsonl", [])
     assert next(iter(read_results(project / "results", project / "configs"))) == "short"
     assert summary(found["cpu"]) == "Not run."
+
+
+def test_the_summary_says_what_would_decide(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    """Half a standard deviation: 64 runs an arm (Cohen 1988, table 2.4.1)."""
+    records = records_of({"wide": [0.0, 2.0, 4.0], "narrow": [1.0, 3.0, 5.0]})
+    table = squeezed(summary([Result(ablation, records)]))
+    assert (
+        "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | [table](widths/short.md) |" in table
+    )
 
 
 def test_claims_and_their_verdicts(
