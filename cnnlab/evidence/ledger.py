@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 from cnnlab.training import NotFinite, Record, UnusableFolder
 from cnnlab.training.placement import agreed, leads
-from cnnlab.training.recipe import dataset_of, identity
+from cnnlab.training.recipe import dataset_of, essence
 
 Execute = Callable[[ConfigDict, Path], Record]
 
@@ -35,7 +35,7 @@ class Ledger:
 
     def folder(self, recipe: ConfigDict) -> Path:
         """Where a run belongs: its arm, its seed, and a digest of its recipe and data."""
-        whole = {"recipe": identity(recipe), "data": dataset_of(recipe).fingerprint}
+        whole = {"recipe": essence(recipe), "data": dataset_of(recipe).fingerprint}
         key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
         return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
 

@@ -17,6 +17,7 @@ from cnnlab.names import unknown
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "step")
 DTYPES = ("bfloat16", "float32")
+DIVERGENCES = ("fail", "chance")
 
 
 class RecipeError(ValueError):
@@ -28,12 +29,14 @@ def default_recipe() -> ConfigDict:
     recipe = ConfigDict()
     recipe.arm = ""  # the ablation's name for this variant
     recipe.seed = 0
+    recipe.probe = ""  # what else is measured of the trained network; see training.probes
     recipe.data = ConfigDict({"name": "digits"})
     recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
     recipe.data.image_size = 0  # side of streamed photographs' squares; 0: as stored, all alike
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
+    recipe.train.on_divergence = "fail"  # "chance": its errors are then those of guessing
     recipe.optimizer = ConfigDict(
         {
             "name": "sgd",
@@ -79,6 +82,22 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     A key is only ever added with a default that means what was done before.
     """
     return _filled(config, identity(default_recipe()))
+
+
+def essence(recipe: ConfigDict) -> dict[str, Any]:
+    """The part of a run's identity that differs from the default recipe.
+
+    It stays what it is when recipes get a new key.
+    """
+    return _beyond(identity(recipe), identity(default_recipe()))
+
+
+def _beyond(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _beyond(value, defaults[key]) if isinstance(value, dict) and key in defaults else value
+        for key, value in config.items()
+        if key not in defaults or value != defaults[key]
+    }
 
 
 def _filled(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -153,9 +172,15 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
 
     Raises:
         RecipeError: a name that is not among the choices, a number out of range, a duration in
-            two units.
+            two units, a probe of runs that may end without a network.
     """
     _one_of("data.name", recipe.data.name, datasets)
+    _one_of("train.on_divergence", recipe.train.on_divergence, DIVERGENCES)
+    if recipe.probe and recipe.train.on_divergence == "chance":
+        raise RecipeError(
+            f"probe = {recipe.probe!r} has no network to measure where a run diverges, which "
+            "train.on_divergence = 'chance' lets it"
+        )
     _one_of("model.dtype", recipe.model.dtype, DTYPES)
     _one_of("optimizer.name", recipe.optimizer.name, OPTIMIZERS)
     _one_of("schedule.name", recipe.schedule.name, SCHEDULES)

@@ -72,7 +72,7 @@ def test_a_recipe_belongs_to_its_run_alone() -> None:
 
 def test_recipes_come_seed_by_seed() -> None:
     runs = [(recipe.seed, recipe.arm) for recipe in Ablation.from_config(config_of()).recipes()]
-    assert runs == [(seed, arm) for seed in range(3) for arm in ("narrow", "wide")]
+    assert runs == [(seed, arm) for seed in range(3) for arm in ("wide", "narrow")]
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_a_claim_speaks_of_arms_there_are() -> None:
 
 
 def test_an_unknown_arm_is_told_with_the_nearest() -> None:
-    with pytest.raises(RecipeError, match=r"unknown arm: 'wild'.*narrow, wide; did you mean 'wide"):
+    with pytest.raises(RecipeError, match=r"unknown arm: 'wild'.*wide, narrow; did you mean 'wide"):
         Ablation.from_config(config_of()).recipe("wild", 0)
 
 
-@pytest.mark.parametrize("seeds", [0, -1])
+@pytest.mark.parametrize("seeds", [0, -1, 1001])
 def test_there_is_a_seed(seeds: int) -> None:
     config = config_of()
     config.seeds = seeds
-    with pytest.raises(RecipeError, match=f"seeds = {seeds} must be at least 1"):
+    with pytest.raises(RecipeError, match=f"seeds = {seeds} must be from 1 to 1000"):
         Ablation.from_config(config)
 
 
@@ -138,4 +138,32 @@ def test_a_metric_that_no_record_will_have_is_refused_before_any_run() -> None:
     with config.unlocked():
         config.claim.metric = "test_eror"
     with pytest.raises(RecipeError, match=r"claim.metric: 'test_eror'.*did you mean 'test_error'"):
+        Ablation.from_config(config)
+
+
+def test_arms_stand_in_the_order_asked_for_then_as_they_are_compared() -> None:
+    config = config_of(another={}, zebra={})
+    assert list(Ablation.from_config(config).arms) == ["wide", "narrow", "another", "zebra"]
+    config.order = ("zebra", "narrow")
+    ablation = Ablation.from_config(config)
+    assert list(ablation.arms) == ["zebra", "narrow", "wide", "another"]
+    assert [recipe.arm for recipe in ablation.recipes()[:4]] == list(ablation.arms)
+    config.order = ("zebar",)
+    with pytest.raises(RecipeError, match=r"unknown arm in order: 'zebar'.*did you mean 'zebra'\?"):
+        Ablation.from_config(config)
+
+
+def test_a_probes_metric_is_one_of_the_arms_that_have_it() -> None:
+    config = config_of()
+    with config.unlocked():
+        config.claim.metric = "generalisation_gap"
+    with pytest.raises(
+        RecipeError, match=r"arm 'wide': unknown claim.metric: 'generalisation_gap'"
+    ):
+        Ablation.from_config(config)
+    config.probe = "gap"
+    assert Ablation.from_config(config).claim.metric == "generalisation_gap"
+    with config.unlocked():
+        config.arms.narrow.probe = ""
+    with pytest.raises(RecipeError, match=r"arm 'narrow': unknown claim.metric"):
         Ablation.from_config(config)

@@ -8,7 +8,7 @@ from cnnlab.analysis import summarize
 from cnnlab.analysis.chips import CHIPS
 from cnnlab.analysis.measured import MEASURED
 from cnnlab.analysis.step_time import Case
-from cnnlab.evidence import scaling
+from cnnlab.evidence import Ablation, scaling
 from cnnlab.models import create
 
 ROOT = Path(__file__).parents[2]
@@ -50,13 +50,16 @@ def test_unknown_data_are_told():
         scaling.preset_run(recipe)
 
 
-def test_a_config_without_the_preset_is_passed_over(tmp_path):
-    text = "def get_config(preset='digits'):\n    raise ValueError({!r})\n"
-    (tmp_path / "other.py").write_text(text.format("unknown preset: 'paper'; choices: digits"))
-    assert list(scaling.paper_presets(tmp_path)) == []
-    (tmp_path / "wrong.py").write_text(text.format("no such arm"))
-    with pytest.raises(ValueError, match="no such arm"):
-        list(scaling.paper_presets(tmp_path))
+def test_runs_that_choose_a_rate_count_too(monkeypatch):
+    recipe = scaling.default_recipe()
+    run = scaling.Run(7, 1.0, [1.0] * 4, [2.0] * 4, [3.0] * 4)
+    arms = dict.fromkeys("ab", recipe)
+    tuned = Ablation("nets", "paper", None, arms, seeds=3, rates=(0.1, 0.2))
+    monkeypatch.setattr(scaling, "load_ablations", lambda *_: [tuned])
+    monkeypatch.setattr(scaling, "preset_run", lambda _: run)
+    *_, whole = scaling.presets_table(ROOT / "configs").splitlines()
+    assert "all, 3 seeds, 2 learning rates" in whole
+    assert whole.count(" 20 s |") == 4
 
 
 def test_what_does_not_fit_is_not_predicted():

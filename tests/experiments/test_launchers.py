@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cnnlab.evidence.published import BEGIN, END, load_ablation
-from cnnlab.evidence.report import read_records
+from cnnlab.evidence.records import read_records
 from cnnlab.evidence.verdict import judge_claim
 
 PROJECT = Path(__file__).parents[2]
@@ -65,7 +67,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         r"^error: --config\.train\.epochs\.x=3: the config has no key 'x'\.$",
     ),
     "value": ([ABLATE, DIGITS, "--config.train.epochs=three"], r"train\.epochs=three.*'three'"),
-    "seeds": ([ABLATE, DIGITS, "--config.seeds=0"], "seeds = 0 must be at least 1"),
+    "seeds": ([ABLATE, DIGITS, "--config.seeds=0"], "seeds = 0 must be from 1 to 1000"),
     "flag": ([ABLATE, DIGITS, "--worksdir=x"], "'worksdir'. Did you mean: workdir"),
     "preset": (
         [ABLATE, f"{DIGITS[:-1]}"],
@@ -75,14 +77,14 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no config": ([ABLATE], "--config must have a value"),
     "arm": (
         [TRAIN, DIGITS, "--arm=three3x3"],
-        r"unknown arm: 'three3x3'; choices: one_7x7, .*; did you mean 'three_3x3'\?$",
+        r"unknown arm: 'three3x3'; choices: three_3x3, .*; did you mean 'three_3x3'\?$",
     ),
     "model": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=resnt110"],
+        [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=resnt110"],
         r"unknown model .*'resnt110'; .*did you mean 'resnet110'\?",
     ),
     "pattern": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
+        [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
         r"column 21: found 'R'(.|\n)*nearest to 'RLU': RELU\n.*RLU -> FC\n {22}\^$",
     ),
     "two lengths": (
@@ -102,6 +104,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ],
         r"/nonexistent-dir/cifar10.*python scripts/prepare_data\.py cifar10 "
         r"--directory /nonexistent-dir$",
+    ),
+    "published from nowhere": (
+        [ABLATE, DIGITS, "--publish"],
+        r"^error: no configs/stacked_convs\.py, to make the published results again from$",
     ),
     "no README": ([REPORT], r"^error: .*No such file.*'README\.md'$"),
 }
@@ -139,13 +145,13 @@ def shown(said: str) -> str:
 
 def check_records(folder: Path, said: str) -> None:
     ablation = load_ablation(folder / "configs" / "tiny.py", "digits")
-    records = read_records(folder / "results" / "tiny" / "digits.jsonl", ablation)
+    _, records = read_records(folder / "results" / "tiny" / "digits.jsonl", ablation)
     runs = [(arm, seed, 40) for arm in ("conv", "linear") for seed in (0, 1)]
     assert [(r.arm, r.seed, r.steps) for r in records] == runs
     weights = {r.arm: r.network["weights"] for r in records}
     assert weights == {"linear": 8 * 8 * 10 + 10, "conv": 3 * 3 * 4 + 4 + 4 * 10 + 10}
     (verdict,) = judge_claim(ablation.claim, records)
-    assert f"{verdict.outcome.upper()}: linear against conv (n = 2 and 2)" in said
+    assert f"{verdict.outcome.upper()}: linear against conv (n = 2)" in said
 
 
 def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
@@ -153,8 +159,9 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
     (tmp_path / "configs" / "tiny.py").write_text(TINY)
     (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
     config = "--config=configs/tiny.py"
-    refused, first, again, one, report, same = asked(
+    overridden, refused, first, again, one, report, same = asked(
         [
+            [ABLATE, config, "--publish", "--config.train.steps=3"],
             [ABLATE, config, "--workdir=README.md"],
             [ABLATE, config],
             [ABLATE, config, "--publish"],
@@ -164,6 +171,10 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
         ],
         tmp_path,
     )
+    assert overridden["status"] == 2
+    words = r"error: what is published .* configs/tiny\.py, .*: arms\.conv\.train\.steps = 3, not 4"
+    assert re.match(words, overridden["said"]), overridden["said"]
+
     assert refused["status"] == 2
     assert re.match(r"error: cannot write to README\.md/tiny/digits/\w+/seed0-", refused["said"])
     assert "step" not in refused["said"], "it trained before it looked where to write"
@@ -187,7 +198,27 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
     assert title == record["dataset"]["title"]
 
     for answer in (report, same):
-        assert answer == {"status": 0, "said": "results/tiny/digits.md\n", "loaded": []}
-    readme = (tmp_path / "README.md").read_text()
-    assert "### T1: A linear classifier beats four filters (preset `digits`)" in readme
-    assert "](results/tiny/digits.png)" in readme
+        said = "results/tiny/digits.md\nresults/README.md\n"
+        assert answer == {"status": 0, "said": said, "loaded": []}
+    assert "| T1: A linear classifier beats four fil" in (tmp_path / "README.md").read_text()
+    assert "](tiny/digits.png)" in (tmp_path / "results" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_what_diverges_is_published_as_guessing_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs" / "tiny.py"
+    huge = "conv=dict(optimizer=dict(learning_rate=1e38), "
+    config = TINY.replace("conv=dict(", huge)
+    path.write_text(config)
+    (failed,) = asked([[ABLATE, "--config=configs/tiny.py", "--publish"]], tmp_path)
+    assert failed["status"] == 1
+    assert failed["said"].count("the loss is not finite since step") == 2
+    assert not (tmp_path / "results").exists(), "two runs would be missed by nobody"
+
+    path.write_text(config.replace("steps=40", "steps=40, on_divergence='chance'"))
+    (guessed,) = asked([[ABLATE, "--config=configs/tiny.py", "--publish"]], tmp_path)
+    assert guessed["status"] == 0, guessed["said"]
+    page = (tmp_path / "results" / "tiny" / "digits.md").read_text()
+    assert "Runs that diverged, and count as guessing: conv 0-1." in page
+    assert re.search(r"\| conv +\| +90\.00 \| +2 \|", page), page
