@@ -78,7 +78,7 @@ def handing_on(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> 
 
 
 plain = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""Uniform of variance 1 / (3 fan-in), where the paper's code leaves weights as PyTorch makes them."""
+"""Uniform of variance 1 / (3 fan-in): where the paper leaves weights as PyTorch makes them."""
 
 INITIAL = {nn.Conv: handing_on, nn.Dense: plain}
 

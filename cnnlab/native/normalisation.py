@@ -74,8 +74,8 @@ def normalise(
 ) -> Array:
     """x [..., C] normalised by its own `moments`, scaled and offset, and the ReLU of that.
 
-    scale, offset, mean and var are [C] in float32. The gradient of x is the whole one, by way of the
-    moments too; they are given none. Differentiable once, in reverse.
+    scale, offset, mean and var are [C] in float32. The gradient of x is the whole one, by way of
+    the moments too; they are given none. Differentiable once, in reverse.
     """
 
     def on_cpu(*given: Array) -> Array:
