@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cnnlab.data import cache, digits, stored
+from cnnlab.data import cache, digits, shifted, stored
 from cnnlab.data.images import Images
 from cnnlab.data.splits import check_split, stored_indices
 from cnnlab.names import unknown
@@ -28,6 +28,8 @@ _OFFICIAL = {
     "mnist": _Official("MNIST", 60_000, 10_000),
     "svhn_cropped": _Official("SVHN (cropped)", 73_257, 26_032),
 }
+_SHIFTED = {"mnist_shifted": "mnist"}
+"""Data sets made of another one's images, each moved a little; see `cnnlab.data.shifted`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Dataset:
 
 def names() -> tuple[str, ...]:
     """Return the names `open_dataset` knows, sorted."""
-    return tuple(sorted((*_OFFICIAL, "digits")))
+    return tuple(sorted((*_OFFICIAL, *_SHIFTED, "digits")))
 
 
 def open_dataset(
@@ -79,7 +81,8 @@ def open_dataset(
 
     Args:
         name: One of `names()`. "digits" comes with scikit-learn; the others are read from
-            array_record files which `scripts/prepare_data.py` makes.
+            array_record files which `scripts/prepare_data.py` makes ("mnist_shifted" from those of
+            "mnist").
         directory: Holds `<name>/<version>`. By default the environment's TFDS_DATA_DIR, else
             ~/tensorflow_datasets.
         cache_dir: Where decoded arrays are kept. By default the environment's CNNLAB_CACHE, else
@@ -91,6 +94,9 @@ def open_dataset(
     """
     if name == "digits":
         return _digits()
+    if name in _SHIFTED:
+        original = open_dataset(_SHIFTED[name], directory=directory, cache_dir=cache_dir)
+        return _shifted(name, original)
     if name not in _OFFICIAL:
         raise ValueError(unknown("data set", name, names()))
     found = stored.find(name, stored.data_directory(directory))
@@ -116,6 +122,17 @@ def _digits() -> Dataset:
         version=digits.VERSION,
         fingerprint=digits.fingerprint(),
         _load=digits.split,
+    )
+
+
+def _shifted(name: str, original: Dataset) -> Dataset:
+    return replace(
+        original,
+        name=name,
+        title=f"{original.title}, shifted by up to {shifted.REACH} pixels",
+        version=f"{original.version}, shifts {shifted.VERSION}",
+        fingerprint=shifted.fingerprint(original.fingerprint),
+        _load=lambda split: shifted.shifted_split(split, original.split(split)),
     )
 
 

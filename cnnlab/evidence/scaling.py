@@ -61,6 +61,7 @@ DATA = {
     "cifar100": _split((32, 32, 3), 100, 50_000),
     "fashion_mnist": _split((28, 28, 1), 10, 60_000),
     "mnist": _split((28, 28, 1), 10, 60_000),
+    "mnist_shifted": _split((28, 28, 1), 10, 60_000),
     "svhn_cropped": _split((32, 32, 3), 10, 73_257),
 }
 """Data sets by the recipes' names, without the files."""
