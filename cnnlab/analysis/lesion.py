@@ -17,6 +17,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
+from cnnlab.names import unknown
 
 
 class Block(NamedTuple):
@@ -53,9 +54,17 @@ def blocks(model: linen.Module, image_shape: tuple[int, int, int]) -> tuple[Bloc
 
 
 def without(removed: Iterable[str], found: Iterable[Block]) -> dict[str, bool]:
-    """For each block whether it is kept, as `lesioned` takes it, where some are cut out by name."""
-    removed = set(removed)
-    return {block.name: block.name not in removed for block in found}
+    """For each block whether it is kept, as `lesioned` takes it, where some are cut out by name.
+
+    Raises:
+        ValueError: no such block; says those there are and the nearest.
+    """
+    kept = {block.name: True for block in found}
+    for name in removed:
+        if name not in kept:
+            raise ValueError(unknown("block", name, kept))
+        kept[name] = False
+    return kept
 
 
 def some(
@@ -70,9 +79,7 @@ def some(
     if not 0 <= number <= len(names):
         raise ValueError(f"{number} blocks of the {len(names)} that keep the shape")
     random = np.random.default_rng(seed)
-    return tuple(
-        tuple(map(str, random.choice(names, number, replace=False))) for _ in range(draws)
-    )
+    return tuple(tuple(map(str, random.choice(names, number, replace=False))) for _ in range(draws))
 
 
 def lesioned(

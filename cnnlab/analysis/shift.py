@@ -21,7 +21,7 @@ def offsets(distance: int) -> tuple[tuple[int, int], ...]:
 def shifted(x: Array, by: Array) -> Array:
     """Images moved `by` [2] pixels down and right, what comes in being what lies there, mirrored.
 
-    x [N, H, W, C] -> [N, H, W, C]. Pixels are mirrored at the outermost ones, which are not doubled.
+    x [N, H, W, C] -> [N, H, W, C]. The mirrors are the outermost pixels, which are not doubled.
     A program may leave `by` open, in -REACH..REACH; further off it is taken as REACH.
     """
     padded = jnp.pad(x, ((0, 0), (REACH, REACH), (REACH, REACH), (0, 0)), mode="reflect")
