@@ -112,6 +112,11 @@ class Comparison:
         return (1, -1, -1, 1)[: len(self.arms)]
 
     @property
+    def constant(self) -> float:
+        """The number that the treatment is held against; 0 where that is an arm."""
+        return 0.0 if isinstance(self.baseline, str) else float(self.baseline)
+
+    @property
     def difference(self) -> str:
         """What is judged, e.g. ``(plain56 - plain8) - (resnet56 - resnet8)``."""
         first = f"{self.treatment} - {self.baseline}"
