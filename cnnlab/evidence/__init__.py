@@ -12,7 +12,7 @@ from cnnlab.evidence.report import (
     write_report,
 )
 from cnnlab.evidence.sweep import CannotSweep
-from cnnlab.evidence.verdict import Verdict, judge, judge_claim
+from cnnlab.evidence.verdict import Verdict, judge_claim
 
 __all__ = [
     "ARITHMETIC_CLAIMS",
@@ -27,7 +27,6 @@ __all__ = [
     "Verdict",
     "arithmetic_table",
     "blank_config",
-    "judge",
     "judge_claim",
     "print_report",
     "read_records",

@@ -8,58 +8,61 @@ from ml_collections import ConfigDict
 from cnnlab.evidence.claim import Claim
 from cnnlab.names import unknown
 from cnnlab.training import RecipeError, default_recipe
-from cnnlab.training.record import METRICS
+from cnnlab.training.probes import metrics_of
+
+SELECTION_SEED = 1000
+"""The seed of the runs by which learning rates are chosen: none of a table's, which are less."""
 
 
 def blank_config(name: str, preset: str, claim: dict[str, Any]) -> ConfigDict:
     """An unlocked config for `configs/<name>.py` to fill in: a recipe's keys and `arms`.
 
-    `arms` maps each arm's name to what it overrides; `seeds` is their number.
+    `arms` maps each arm's name to what it overrides; `seeds` is their number. Each arm's learning
+    rate is chosen from `rates`, if there are any; see `selection`. `order` names the arms as tables
+    are to show them, by default in the order in which the claim's comparisons first do.
     """
     config = default_recipe().unlock()
     del config.arm, config.seed
     config.name, config.preset, config.seeds = name, preset, 5
+    config.rates, config.order = (), ()
     config.claim, config.arms = ConfigDict(claim), ConfigDict()
     return config
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What `configs/<name>.py:<preset>` describes, each arm's recipe written out in full."""
+    """What `configs/<name>.py:<preset>` describes, each arm's recipe written out in full.
+
+    Where there are `rates`, each arm's learning rate is one of them: `selection` finds which.
+    """
 
     name: str
     preset: str
     claim: Claim
     arms: dict[str, ConfigDict]
     seeds: int
+    rates: tuple[float, ...] = ()
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "Ablation":
-        """Read a config: a recipe's keys, and `name`, `preset`, `claim`, `seeds` and `arms`.
+        """Read a config: a recipe's keys, and those that `blank_config` adds.
 
         Raises:
             RecipeError: an arm overrides a key that a recipe does not have; the claim does not hold
                 together, or speaks of an arm or a metric that there is not; `model.name` is set
-                and no arm would use it.
+                and no arm would use it; `rates` are given and an arm has a rate of its own.
         """
         try:
             claim = Claim.from_config(config.claim)
             claim.check_arms(config.arms)
         except ValueError as error:
             raise RecipeError(f"claim: {error}") from error
-        if claim.metric not in METRICS:
-            raise RecipeError(unknown("claim.metric", claim.metric, METRICS))
-        if config.model.name and all(
-            "name" in arm.get("model", {}) for arm in config.arms.values()
-        ):
-            raise RecipeError(
-                f"model.name = {config.model.name!r} would change nothing: every arm has a network "
-                f"of its own; set arms.<arm>.model.name, <arm> one of {', '.join(config.arms)}"
-            )
-        arms = {name: _override(config, name) for name in config.arms}
-        if config.seeds < 1:
-            raise RecipeError(f"seeds = {config.seeds} must be at least 1")
-        return cls(config.name, config.preset, claim, arms, config.seeds)
+        _check_used(config)
+        arms = {name: _override(config, name) for name in _ordered(config, claim)}
+        _check_metrics(claim, arms)
+        if not 1 <= config.seeds <= SELECTION_SEED:
+            raise RecipeError(f"seeds = {config.seeds} must be from 1 to {SELECTION_SEED}")
+        return cls(config.name, config.preset, claim, arms, config.seeds, tuple(config.rates))
 
     def recipes(self) -> list[ConfigDict]:
         """Every run's recipe, seed by seed, so that a sweep cut short has all arms."""
@@ -76,6 +79,38 @@ class Ablation:
         recipe = self.arms[arm].copy_and_resolve_references()
         recipe.seed = seed
         return recipe
+
+
+def _check_used(config: ConfigDict) -> None:
+    """Refuse what would change nothing."""
+    own_network = ["name" in arm.get("model", {}) for arm in config.arms.values()]
+    if config.model.name and all(own_network):
+        raise RecipeError(
+            f"model.name = {config.model.name!r} would change nothing: every arm has a network "
+            f"of its own; set arms.<arm>.model.name, <arm> one of {', '.join(config.arms)}"
+        )
+    for name, arm in config.arms.items():
+        if config.rates and "learning_rate" in arm.get("optimizer", {}):
+            raise RecipeError(
+                f"arm {name!r}: optimizer.learning_rate = {arm.optimizer.learning_rate} would "
+                f"change nothing: it is chosen from rates = {tuple(config.rates)}"
+            )
+
+
+def _ordered(config: ConfigDict, claim: Claim) -> list[str]:
+    """The arms' names; a ConfigDict itself forgets in which order it was given them."""
+    for name in config.order:
+        if name not in config.arms:
+            raise RecipeError(unknown("arm in order", name, tuple(config.arms)))
+    return list(dict.fromkeys([*config.order, *claim.arms, *config.arms]))
+
+
+def _check_metrics(claim: Claim, arms: dict[str, ConfigDict]) -> None:
+    for comparison in claim.comparisons:
+        for arm in comparison.arms:
+            metric, choices = claim.metric_of(comparison), metrics_of(arms[arm])
+            if metric not in choices:
+                raise RecipeError(f"arm {arm!r}: " + unknown("claim.metric", metric, choices))
 
 
 def _override(config: ConfigDict, arm: str) -> ConfigDict:

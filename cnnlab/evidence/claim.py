@@ -38,35 +38,42 @@ class PaperFigure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One question put to two arms. Every metric here is an error or a loss: lower is better.
+    """One question put to some arms. Every metric here is an error or a loss: lower is better.
+
+    Judged is the difference treatment - baseline; with ``beyond`` a difference of differences,
+    (treatment - baseline) - (beyond[0] - beyond[1]).
 
     Attributes:
         treatment: name of the arm the claim speaks of.
-        baseline: name of the arm it is held against.
+        baseline: name of the arm it is held against, or a number in the metric's unit.
         expect: what the claim says of the treatment: "better", "worse" or "equivalent".
         question: the comparison in words.
         margin: for "equivalent" alone, the largest difference that counts as none, in the
             metric's unit (points for errors in percent).
         paper: what a paper reports for the same question.
+        beyond: names of two arms, whose difference the first one is held against.
+        metric: what is compared, if it is not the claim's metric.
 
     Raises:
         ValueError: ``expect`` is unknown, an arm is compared with itself, or a margin is missing,
-            not positive, or given where nothing would read it.
+            not positive, or given where nothing would read it; ``beyond`` is not two names, or
+            goes with a number.
     """
 
     treatment: str
-    baseline: str
+    baseline: str | float
     expect: Expectation
     question: str
     margin: float | None = None
     paper: PaperFigure | None = None
+    beyond: tuple[str, str] | None = None
+    metric: str = ""
 
     def __post_init__(self) -> None:
         choices = get_args(Expectation)
         if self.expect not in choices:
             raise ValueError(unknown("expect", self.expect, choices))
-        if self.treatment == self.baseline:
-            raise ValueError(f"arm {self.treatment!r} is compared with itself: {self.question!r}")
+        self._check_arms()
         if self.expect != "equivalent":
             if self.margin is not None:
                 raise ValueError(
@@ -79,10 +86,41 @@ class Comparison:
                 "difference that counts as none"
             )
 
+    def _check_arms(self) -> None:
+        if self.beyond is not None:
+            if len(self.beyond) != 2:
+                raise ValueError(
+                    f"beyond takes two arms, a treatment and a baseline: {self.beyond}"
+                )
+            if not isinstance(self.baseline, str):
+                raise ValueError(f"baseline={self.baseline} is a number and has no beyond")
+        elif not isinstance(self.baseline, str) and not math.isfinite(self.baseline):
+            raise ValueError(f"baseline={self.baseline} is neither an arm nor a finite number")
+        for one, other in ((self.treatment, self.baseline), self.beyond or ("", None)):
+            if one == other:
+                raise ValueError(f"arm {one!r} is compared with itself: {self.question!r}")
+
     @property
-    def arms(self) -> tuple[str, str]:
-        """Names of the treatment and the baseline."""
-        return self.treatment, self.baseline
+    def arms(self) -> tuple[str, ...]:
+        """The arms compared: the treatment, the baseline if it is an arm, and those of `beyond`."""
+        baseline = (self.baseline,) if isinstance(self.baseline, str) else ()
+        return self.treatment, *baseline, *(self.beyond or ())
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """What each of `arms` counts in the difference."""
+        return (1, -1, -1, 1)[: len(self.arms)]
+
+    @property
+    def constant(self) -> float:
+        """The number that the treatment is held against; 0 where that is an arm."""
+        return 0.0 if isinstance(self.baseline, str) else float(self.baseline)
+
+    @property
+    def difference(self) -> str:
+        """What is judged, e.g. ``(plain56 - plain8) - (resnet56 - resnet8)``."""
+        first = f"{self.treatment} - {self.baseline}"
+        return f"({first}) - ({' - '.join(self.beyond)})" if self.beyond else first
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -94,6 +132,8 @@ class Comparison:
         keywords = _keywords(cls, config)
         if keywords.get("paper") is not None:
             keywords["paper"] = PaperFigure.from_config(keywords["paper"])
+        if keywords.get("beyond") is not None:
+            keywords["beyond"] = tuple(keywords["beyond"])
         return cls(**keywords)
 
 
@@ -107,6 +147,7 @@ class Claim:
         source: where it is made, e.g. ``"N0, Layer patterns"``.
         metric: the key of a record's metrics that is compared; lower is better.
         comparisons: the first gives the claim its verdict; the others separate the causes.
+        caveats: what a reader must know to weigh the result, in Markdown.
 
     Raises:
         ValueError: there is no comparison.
@@ -117,6 +158,7 @@ class Claim:
     source: str
     comparisons: tuple[Comparison, ...]
     metric: str = "test_error"
+    caveats: str = ""
 
     def __post_init__(self) -> None:
         if not self.comparisons:
@@ -126,6 +168,20 @@ class Claim:
     def title(self) -> str:
         """Id and statement, without a full stop: what stands over tables and figures."""
         return f"{self.id}: {self.statement.rstrip('.')}"
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms compared, in the order in which the comparisons first name them."""
+        return tuple(dict.fromkeys(arm for each in self.comparisons for arm in each.arms))
+
+    def metric_of(self, comparison: Comparison) -> str:
+        """What a comparison compares."""
+        return comparison.metric or self.metric
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that is compared, the claim's own metric first."""
+        return tuple(dict.fromkeys([self.metric, *map(self.metric_of, self.comparisons)]))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -173,10 +229,9 @@ class Claim:
             ValueError: an arm is unknown; names it, the arms there are and the nearest of them.
         """
         choices = tuple(arm_names)
-        for comparison in self.comparisons:
-            for arm in comparison.arms:
-                if arm not in choices:
-                    raise ValueError(unknown(f"arm in claim {self.id!r}", arm, choices))
+        for arm in self.arms:
+            if arm not in choices:
+                raise ValueError(unknown(f"arm in claim {self.id!r}", arm, choices))
 
 
 def _keywords(kind: type, config: Mapping[str, Any]) -> dict[str, Any]:

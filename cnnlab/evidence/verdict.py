@@ -1,32 +1,50 @@
-"""From the records of two arms to a verdict.
+"""From the records of some arms to a verdict.
 
-These are all the rules. With d the treatment's mean error minus the baseline's, and its 95% Welch
-interval over the runs,
+These are all the rules. With d the difference that a comparison asks for - of two arms' mean
+errors, of two such differences, or of one mean and a number - and its 95% Welch interval over the
+runs,
 
-- **better** is supported when the interval lies wholly below 0, refuted when wholly above 0;
-- **worse** is supported when it lies wholly above 0, refuted when wholly below 0;
-- **equivalent** is supported when two one-sided Welch tests reject, at p < 0.05, that d is outside
-  -margin .. margin, and refuted when the interval lies wholly outside -margin .. margin;
-- everything else is undecided: also an arm that was not run, that has a single run, or two arms
-  whose runs show no spread at all.
+- **better** is supported when d is below 0, **worse** when d is above 0, and refuted when d is on
+  the other side, if a two-sided Welch test rejects that d is 0;
+- **equivalent** is supported when two one-sided Welch tests reject that d is outside
+  -margin .. margin, and refuted when a Welch test rejects that it is within;
+- a test rejects when its p, adjusted by Holm for the number of the claim's comparisons, is below
+  0.05: then no more than one table in twenty has any false verdict;
+- everything else is undecided: also an arm that was not run, that has a single run, or arms whose
+  runs show no spread at all. What is undecided says how many runs an arm would decide it with a
+  probability of 80%, if the difference and the spread that were seen are the true ones.
+
+An equivalence has two hypotheses, that d is outside and that d is within, of which one is true and
+the other is tested: the one that the estimate speaks against. So it counts as one test.
 
 Nothing is paired: one seed in two arms starts two different networks, so runs are independent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cnnlab.evidence.claim import Claim, Comparison
-from cnnlab.evidence.statistics import Interval, equivalence, welch_interval
+from cnnlab.evidence.statistics import (
+    MOST_RUNS,
+    Contrast,
+    Interval,
+    contrast,
+    holm,
+    runs_needed,
+)
 from cnnlab.names import unknown
 from cnnlab.training.record import Record
 
 Outcome = Literal["supported", "refuted", "undecided"]
 
 SIGNIFICANCE = 0.05
+
+PERCENT = ("_error", "_gap")
+"""Endings of the metrics that are in percent."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +55,24 @@ class Verdict:
         comparison: the question.
         metric: the metric compared.
         outcome: "supported", "refuted" or "undecided".
-        n: runs of the treatment and of the baseline.
-        difference: treatment - baseline with its interval, in the metric's unit (points for
-            errors in percent); ``None`` where the runs give no interval.
-        p_equivalence: p of the two one-sided tests, for "equivalent" alone.
+        n: runs of each of the comparison's arms.
+        difference: what was judged with its interval, in the metric's unit (points for errors in
+            percent); ``None`` where the runs give no interval.
+        p: of the test behind the outcome, by itself; ``None`` without an interval.
+        p_adjusted: the same after Holm's adjustment, which decides.
+        runs_needed: of what is undecided, the runs an arm that would decide it; infinity if more
+            than `MOST_RUNS`, ``None`` if decided or not to be told.
         reason: why this outcome, in words with numbers.
     """
 
     comparison: Comparison
     metric: str
     outcome: Outcome
-    n: tuple[int, int]
+    n: tuple[int, ...]
     difference: Interval | None
-    p_equivalence: float | None
+    p: float | None
+    p_adjusted: float | None
+    runs_needed: float | None
     reason: str
 
 
@@ -73,51 +96,82 @@ def metric_values(records: Iterable[Record], arm: str, metric: str) -> dict[int,
     return dict(sorted(values.items()))
 
 
-def judge(comparison: Comparison, records: Iterable[Record], metric: str) -> Verdict:
-    """Judges one comparison by the rules at the top of this module.
+@dataclass(frozen=True)
+class _Case:
+    """A comparison, and the values of its arms' runs."""
 
-    Args:
-        comparison: the question.
-        records: finished runs, of any arms and in any order.
-        metric: the key of the records' metrics to compare; lower is better.
+    comparison: Comparison
+    metric: str
+    samples: list[list[float]]
+    contrast: Contrast | None
 
-    Raises:
-        ValueError: a value is not finite, the metric is missing, or a seed was run twice.
-    """
-    records = list(records)
-    by_seed = [metric_values(records, arm, metric) for arm in comparison.arms]
-    treatment, baseline = (list(values.values()) for values in by_seed)
-    difference = welch_interval(treatment, baseline)
-    n = (len(treatment), len(baseline))
-    if difference is None:
-        return Verdict(comparison, metric, "undecided", n, None, None, _no_interval(comparison, n))
-    margin = comparison.margin
-    p = None if margin is None else equivalence(treatment, baseline, margin)
-    if margin is None or p is None:
-        outcome, reason = _judge_direction(comparison.expect == "better", difference, metric)
-    else:
-        outcome, reason = _judge_equivalence(margin, difference, p, metric)
-    return Verdict(comparison, metric, outcome, n, difference, p, reason)
+    @property
+    def n(self) -> tuple[int, ...]:
+        return tuple(map(len, self.samples))
+
+    @property
+    def inside(self) -> bool:
+        """Whether the estimate speaks for an equivalence."""
+        margin = self.comparison.margin
+        return bool(margin and self.contrast and abs(self.contrast.estimate) <= margin)
+
+    @property
+    def p(self) -> float | None:
+        if self.contrast is None:
+            return None
+        margin = self.comparison.margin or 0.0
+        test = self.contrast.p_inside if self.inside else self.contrast.p_outside
+        return float(test(margin))
 
 
 def judge_claim(claim: Claim, records: Iterable[Record]) -> list[Verdict]:
-    """Judges every comparison of a claim; the first verdict is the claim's own.
+    """Judges every comparison of a claim by the rules at the top of this module.
+
+    Args:
+        claim: its comparisons are one family; the first verdict is the claim's own.
+        records: finished runs, of any arms and in any order.
 
     Raises:
         ValueError: a value is not finite, the metric is missing, or a seed was run twice.
     """
     records = list(records)
-    return [judge(comparison, records, claim.metric) for comparison in claim.comparisons]
+    cases = [_case(claim, comparison, records) for comparison in claim.comparisons]
+    # What was not run counts as well: the others' verdicts are then the same when it was.
+    adjusted = holm([1.0 if case.p is None else case.p for case in cases]).tolist()
+    return [_judge(case, p, len(cases)) for case, p in zip(cases, adjusted, strict=True)]
+
+
+def _case(claim: Claim, comparison: Comparison, records: Sequence[Record]) -> _Case:
+    metric = claim.metric_of(comparison)
+    samples = [list(metric_values(records, arm, metric).values()) for arm in comparison.arms]
+    found = contrast(samples, comparison.weights, comparison.constant)
+    return _Case(comparison, metric, samples, found)
+
+
+def _judge(case: _Case, p_adjusted: float, tests: int) -> Verdict:
+    comparison, metric, found = case.comparison, case.metric, case.contrast
+    if found is None:
+        reason = _no_interval(comparison, case.n)
+        return Verdict(comparison, metric, "undecided", case.n, None, None, None, None, reason)
+    difference, needed = found.interval(), None
+    outcome: Outcome = "supported" if _as_claimed(case, difference) else "refuted"
+    if p_adjusted >= SIGNIFICANCE:
+        outcome = "undecided"
+        needed = runs_needed(found, comparison.margin, SIGNIFICANCE / tests)
+    reason = _reason(case, difference, outcome, p_adjusted, needed)
+    return Verdict(
+        comparison, metric, outcome, case.n, difference, case.p, p_adjusted, needed, reason
+    )
 
 
 def metric_unit(metric: str) -> str:
     """Unit of a difference of this metric, with a space before it: errors are in percent."""
-    return " points" if metric.endswith("_error") else ""
+    return " points" if metric.endswith(PERCENT) else ""
 
 
 def format_metric(value: float, metric: str, sign: str = "") -> str:
     """Writes a value of this metric: errors (percent) to two decimals, others to four."""
-    digits = 2 if metric.endswith("_error") else 4
+    digits = 2 if metric.endswith(PERCENT) else 4
     return f"{value:{sign}z.{digits}f}"
 
 
@@ -127,42 +181,55 @@ def format_difference(interval: Interval, metric: str) -> str:
     return f"{format_metric(interval.estimate, metric, '+')} [{low}, {high}]"
 
 
-def _judge_direction(
-    lower_expected: bool, difference: Interval, metric: str
-) -> tuple[Outcome, str]:
-    lower, higher = difference.high < 0, difference.low > 0
-    outcome: Outcome = "undecided"
-    if lower or higher:
-        outcome = "supported" if lower == lower_expected else "refuted"
-    place = "lies below 0" if lower else "lies above 0" if higher else "contains 0"
-    return outcome, f"the {_describe(difference, metric)} {place}"
+def format_p(p: float) -> str:
+    """Writes a p value to two digits, very small ones as ``< 0.0001``."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def _judge_equivalence(
-    margin: float, difference: Interval, p: float, metric: str
-) -> tuple[Outcome, str]:
-    outcome: Outcome = "undecided"
-    place = "is not shown to lie within"
-    if p < SIGNIFICANCE:
-        outcome, place = "supported", "lies within"
-    elif difference.high < -margin or difference.low > margin:
-        outcome, place = "refuted", "lies outside"
-    limit = f"±{format_metric(margin, metric)}{metric_unit(metric)}"
-    name = _describe(difference, metric)
-    return outcome, f"the {name} {place} {limit} (two one-sided tests, p = {p:.2g})"
+def format_runs(runs: float) -> str:
+    """Writes how many runs an arm are needed."""
+    return f"more than {MOST_RUNS:,}" if math.isinf(runs) else f"{runs:,.0f}"
 
 
-def _describe(difference: Interval, metric: str) -> str:
-    name = metric.replace("_", " ")
-    amount = format_difference(difference, metric)
-    return f"difference in {name} of {amount}{metric_unit(metric)}"
+def _as_claimed(case: _Case, difference: Interval) -> bool:
+    """Whether the estimate lies where the claim says, shown or not."""
+    if case.comparison.expect == "equivalent":
+        return case.inside
+    return (difference.estimate < 0) == (case.comparison.expect == "better")
 
 
-def _no_interval(comparison: Comparison, n: tuple[int, int]) -> str:
+def _reason(
+    case: _Case, difference: Interval, outcome: Outcome, p: float, needed: float | None
+) -> str:
+    name, unit = case.metric.replace("_", " "), metric_unit(case.metric)
+    lies = "is not shown to lie" if outcome == "undecided" else "lies"
+    words = (
+        f"the difference in {name} of {format_difference(difference, case.metric)}{unit} {lies} "
+        f"{_place(case, difference)} (Holm-adjusted p {_equals(format_p(p))})"
+    )
+    if needed is None:
+        return words
+    return f"{words}; with {format_runs(needed)} runs an arm it should be decided"
+
+
+def _place(case: _Case, difference: Interval) -> str:
+    """Where the estimate lies, in words."""
+    margin = case.comparison.margin
+    if margin is None:
+        return "below 0" if difference.estimate < 0 else "above 0"
+    side = "within" if case.inside else "outside"
+    return f"{side} ±{format_metric(margin, case.metric)}{metric_unit(case.metric)}"
+
+
+def _equals(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"
+
+
+def _no_interval(comparison: Comparison, n: tuple[int, ...]) -> str:
     missing = [arm for arm, runs in zip(comparison.arms, n, strict=True) if runs == 0]
     if missing:
         return f"{' and '.join(missing)} not run"
     single = [arm for arm, runs in zip(comparison.arms, n, strict=True) if runs == 1]
     if single:
         return f"an interval needs two runs an arm: {' and '.join(single)} has one"
-    return "no spread between the runs of either arm, so no interval"
+    return "no spread between the runs of any arm, so no interval"

@@ -19,7 +19,11 @@ from cnnlab.training.state import State
 
 
 class NotFinite(ArithmeticError):
-    """The loss or a parameter became infinite or no number; the message names the step."""
+    """The loss or a parameter became infinite or no number, by the step `step`."""
+
+    def __init__(self, message: str, step: int = 0):
+        super().__init__(message)
+        self.step = step
 
 
 @dataclass
@@ -108,7 +112,8 @@ class Loop:
         # The loss is that of the parameters before the step: what the step made of them is seen
         # only by the next one's.
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state)):
-            raise NotFinite(f"the parameters are not finite at step {int(state.step)}")
+            step = int(state.step)
+            raise NotFinite(f"the parameters are not finite at step {step}", step)
         self.checkpoints.save(state)
 
 
@@ -127,4 +132,4 @@ def check_finite(state: State) -> None:
     """Raise NotFinite where a step's loss was no number."""
     bad = int(state.tally.bad_step)
     if bad >= 0:
-        raise NotFinite(f"the loss is not finite since step {bad}")
+        raise NotFinite(f"the loss is not finite since step {bad}", bad)

@@ -16,6 +16,7 @@ from cnnlab.names import unknown
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "step")
 DTYPES = ("bfloat16", "float32")
+DIVERGENCES = ("fail", "chance")
 
 
 class RecipeError(ValueError):
@@ -27,12 +28,14 @@ def default_recipe() -> ConfigDict:
     recipe = ConfigDict()
     recipe.arm = ""  # the ablation's name for this variant
     recipe.seed = 0
+    recipe.probe = ""  # what else is measured of the trained network; see training.probes
     recipe.data = ConfigDict({"name": "digits"})
     recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
     recipe.data.preprocess = ""  # "gcn_zca": whitened, in place of normalised by channel
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
+    recipe.train.on_divergence = "fail"  # "chance": its errors are then those of guessing
     recipe.optimizer = ConfigDict(
         {
             "name": "sgd",
@@ -150,10 +153,16 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
 
     Raises:
         RecipeError: a name that is not among the choices, a number out of range, a duration in
-            two units.
+            two units, a probe of runs that may end without a network.
     """
     _one_of("data.name", recipe.data.name, datasets)
     _one_of("data.preprocess", recipe.data.preprocess, PREPROCESSES)
+    _one_of("train.on_divergence", recipe.train.on_divergence, DIVERGENCES)
+    if recipe.probe and recipe.train.on_divergence == "chance":
+        raise RecipeError(
+            f"probe = {recipe.probe!r} has no network to measure where a run diverges, which "
+            "train.on_divergence = 'chance' lets it"
+        )
     _one_of("model.dtype", recipe.model.dtype, DTYPES)
     _one_of("optimizer.name", recipe.optimizer.name, OPTIMIZERS)
     _one_of("schedule.name", recipe.schedule.name, SCHEDULES)

@@ -24,8 +24,10 @@ class Record:
         environment: commit, versions, device.
         steps: optimiser steps taken.
         metrics: test_error, test_loss, validation_error, validation_loss (percent; nats per
-            image), and train_error, train_loss over the last epoch's augmented batches.
-        parameters: digest of the final variables; equal if and only if bit-equal.
+            image), train_error, train_loss over the last epoch's augmented batches, and those of
+            the recipe's probe.
+        parameters: digest of the final variables; equal if and only if bit-equal. Empty where the
+            run diverged, and its metrics are those of guessing.
     """
 
     arm: str
@@ -37,6 +39,11 @@ class Record:
     steps: int
     metrics: dict[str, float]
     parameters: str
+
+    @property
+    def diverged(self) -> bool:
+        """Whether training ended in no number, and the metrics are those of guessing."""
+        return not self.parameters
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys."""

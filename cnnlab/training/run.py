@@ -7,13 +7,14 @@ from its newest good checkpoint and ends with the same bits as one that was not.
 
 import functools
 import json
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -21,7 +22,7 @@ from rich.console import Console
 from cnnlab import data
 from cnnlab.analysis import Summary, summarize
 from cnnlab.data import Dataset, Images
-from cnnlab.training import placement
+from cnnlab.training import placement, probes
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score, evaluate
@@ -50,7 +51,8 @@ def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Rec
         RecipeError, PatternError, DoesNotFit: the recipe is wrong; nothing was loaded.
         DataMissing: the data set is not there; says where it was looked for and what prepares it.
         UnusableFolder: the folder cannot be written or holds another run.
-        NotFinite: the loss or a parameter is no number; the last good checkpoint stays.
+        NotFinite: the loss or a parameter is no number, and the recipe makes no record of that;
+            the last good checkpoint stays.
         SaveFailed: a checkpoint could not be written.
         Interrupted: SIGTERM or SIGINT; saved.
     """
@@ -66,8 +68,14 @@ def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Rec
         programs = compile_programs(recipe, dataset)
         compile_seconds = time.perf_counter() - started
         shown = console or Console() if placement.leads() else Console(quiet=True)
-        state = _train(recipe, folder, desk, shown, dataset, programs, compile_seconds)
-        record = _conclude(recipe, dataset, network, programs, state)
+        try:
+            state = _train(recipe, folder, desk, shown, dataset, programs, compile_seconds)
+            outcome = _measured(recipe, dataset, programs, state)
+        except NotFinite as error:
+            if recipe.train.on_divergence == "fail":
+                raise
+            outcome = _guessing(dataset, error.step)
+        record = _record(recipe, dataset, network, outcome)
         record.write(desk / path.name)
     placement.agreed(0)  # nobody goes on before the record is there
     return record
@@ -90,6 +98,7 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
         RecipeError, PatternError, DoesNotFit, DataMissing: as `run`.
     """
     check_recipe(recipe, data.names())
+    probes.probe(recipe.probe)
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
     dataset = data.open_dataset(
@@ -186,7 +195,8 @@ def _train(
         except NotFinite as error:
             last = checkpoints.latest()
             kept = f"the checkpoint at step {last}" if last else "no checkpoint"
-            raise NotFinite(f"{title}: {error}; {kept} in {folder} is the last good one") from error
+            said = f"{title}: {error}; {kept} in {folder} is the last good one"
+            raise NotFinite(said, error.step) from error
         finally:
             journal.close()
             checkpoints.close()
@@ -205,17 +215,38 @@ def _score(
     return evaluate(programs.eval_step, state.variables, split, batch)
 
 
-def _conclude(
-    recipe: ConfigDict, dataset: Dataset, network: Summary, programs: Programs, state: State
-) -> Record:
+class _Outcome(NamedTuple):
+    steps: int
+    metrics: dict[str, float]
+    parameters: str
+
+
+def _measured(recipe: ConfigDict, dataset: Dataset, programs: Programs, state: State) -> _Outcome:
     scores = {
         "train": training_metrics(state),
         "validation": _score(recipe, dataset, "validation", programs, state),
         "test": _score(recipe, dataset, "test", programs, state),
     }
-    metrics: dict[str, Any] = {}
-    for name, score in scores.items():
-        metrics |= {f"{name}_error": score.error, f"{name}_loss": score.loss}
+    probe = probes.probe(recipe.probe)
+    more = probe.measure(probes.trained(recipe, dataset, state.variables)) if probe else {}
+    return _Outcome(int(state.step), _named(scores) | more, digest(state.variables))
+
+
+def _guessing(dataset: Dataset, steps: int) -> _Outcome:
+    """A run that diverged: no parameters, and the scores of giving every class one probability."""
+    chance = Score(100 * (1 - 1 / dataset.classes), math.log(dataset.classes))
+    scores = dict.fromkeys(("train", "validation", "test"), chance)
+    return _Outcome(steps, _named(scores), parameters="")
+
+
+def _named(scores: Mapping[str, Score]) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for split, score in scores.items():
+        metrics |= {f"{split}_error": score.error, f"{split}_loss": score.loss}
+    return metrics
+
+
+def _record(recipe: ConfigDict, dataset: Dataset, network: Summary, outcome: _Outcome) -> Record:
     facts = ("name", "title", "version", "fingerprint")
     return Record(
         arm=recipe.arm,
@@ -229,7 +260,5 @@ def _conclude(
             "receptive_field": network.receptive_field.size,
         },
         environment=environment(),
-        steps=int(state.step),
-        metrics=metrics,
-        parameters=digest(state.variables),
+        **outcome._asdict(),
     )

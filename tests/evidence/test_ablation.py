@@ -72,7 +72,7 @@ def test_a_recipe_belongs_to_its_run_alone() -> None:
 
 def test_recipes_come_seed_by_seed() -> None:
     runs = [(recipe.seed, recipe.arm) for recipe in Ablation.from_config(config_of()).recipes()]
-    assert runs == [(seed, arm) for seed in range(3) for arm in ("narrow", "wide")]
+    assert runs == [(seed, arm) for seed in range(3) for arm in ("wide", "narrow")]
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_a_claim_speaks_of_arms_there_are() -> None:
 
 
 def test_an_unknown_arm_is_told_with_the_nearest() -> None:
-    with pytest.raises(RecipeError, match=r"unknown arm: 'wild'.*narrow, wide; did you mean 'wide"):
+    with pytest.raises(RecipeError, match=r"unknown arm: 'wild'.*wide, narrow; did you mean 'wide"):
         Ablation.from_config(config_of()).recipe("wild", 0)
 
 
-@pytest.mark.parametrize("seeds", [0, -1])
+@pytest.mark.parametrize("seeds", [0, -1, 1001])
 def test_there_is_a_seed(seeds: int) -> None:
     config = config_of()
     config.seeds = seeds
-    with pytest.raises(RecipeError, match=f"seeds = {seeds} must be at least 1"):
+    with pytest.raises(RecipeError, match=f"seeds = {seeds} must be from 1 to 1000"):
         Ablation.from_config(config)
 
 
