@@ -1,5 +1,6 @@
 """The register of data sets, and opening one by name."""
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from cnnlab.data import cache, digits, shifted, stored
+from cnnlab.data import cache, digits, shifted, stored, whitening
 from cnnlab.data.images import Images
 from cnnlab.data.splits import check_split, stored_indices
 from cnnlab.names import unknown
@@ -32,6 +33,10 @@ _SHIFTED = {"mnist_shifted": "mnist"}
 """Data sets made of another one's images, each moved a little; see `cnnlab.data.shifted`."""
 
 
+PREPROCESSES = ("", "gcn_zca")
+"""What may be done to all images before training: nothing, or `whitening`."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set that is on this machine, checked, with nothing decoded yet.
@@ -43,6 +48,7 @@ class Dataset:
         image_shape: Height, width and channels of every image.
         version: Version of the stored copy.
         fingerprint: 16 hexadecimal digits that change when the stored copy does.
+        preprocess: One of `PREPROCESSES`: what is done to the images of every split.
     """
 
     name: str
@@ -52,9 +58,12 @@ class Dataset:
     version: str
     fingerprint: str
     _load: Callable[[str], Images] = field(repr=False, compare=False)
+    preprocess: str = ""
 
     def split(self, name: str) -> Images:
-        """Return one split, from the cache on disk or decoded; no other split is read.
+        """Return one split, from the cache on disk or decoded.
+
+        No other split is read, but for the training split where `preprocess` is fitted to it.
 
         Args:
             name: "train", "validation" or "test".
@@ -74,6 +83,7 @@ def names() -> tuple[str, ...]:
 def open_dataset(
     name: str,
     *,
+    preprocess: str = "",
     directory: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Dataset:
@@ -83,20 +93,33 @@ def open_dataset(
         name: One of `names()`. "digits" comes with scikit-learn; the others are read from
             array_record files which `scripts/prepare_data.py` makes ("mnist_shifted" from those of
             "mnist").
+        preprocess: "", uint8 images as they were published; or "gcn_zca", float32 images after
+            contrast normalisation and ZCA whitening (`cnnlab.data.whitening`), fitted to the
+            training split once a process: half a minute for CIFAR-10.
         directory: Holds `<name>/<version>`. By default the environment's TFDS_DATA_DIR, else
             ~/tensorflow_datasets.
         cache_dir: Where decoded arrays are kept. By default the environment's CNNLAB_CACHE, else
             ~/.cache/cnnlab.
 
     Raises:
-        ValueError: If `name` is unknown.
+        ValueError: If `name` or `preprocess` is unknown.
         DataMissing: If the files are not there or cannot be read. Nothing is ever downloaded.
     """
+    if preprocess not in PREPROCESSES:
+        raise ValueError(unknown("preprocess", preprocess, PREPROCESSES))
+    dataset = _raw(name, directory, cache_dir)
+    return _whitened(dataset) if preprocess else dataset
+
+
+def _raw(
+    name: str,
+    directory: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+) -> Dataset:
     if name == "digits":
         return _digits()
     if name in _SHIFTED:
-        original = open_dataset(_SHIFTED[name], directory=directory, cache_dir=cache_dir)
-        return _shifted(name, original)
+        return _shifted(name, _raw(_SHIFTED[name], directory, cache_dir))
     if name not in _OFFICIAL:
         raise ValueError(unknown("data set", name, names()))
     found = stored.find(name, stored.data_directory(directory))
@@ -134,6 +157,20 @@ def _shifted(name: str, original: Dataset) -> Dataset:
         fingerprint=shifted.fingerprint(original.fingerprint),
         _load=lambda split: shifted.shifted_split(split, original.split(split)),
     )
+
+
+def _whitened(raw: Dataset) -> Dataset:
+    return replace(raw, preprocess="gcn_zca", _load=partial(_whitened_split, raw))
+
+
+def _whitened_split(raw: Dataset, split: str) -> Images:
+    images, labels = raw.split(split)
+    return Images(whitening.apply(images, _whitening_of(raw)), labels)
+
+
+@functools.lru_cache(maxsize=1)
+def _whitening_of(raw: Dataset) -> whitening.Whitening:
+    return whitening.fit(raw.split("train").images)
 
 
 def _cache_directory(given: str | os.PathLike[str] | None) -> Path:

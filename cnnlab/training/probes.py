@@ -109,7 +109,9 @@ def load(folder: Path, directory: str | None = None) -> Trained:
         DataMissing: as `data.open_dataset`.
     """
     recipe = ConfigDict(completed(json.loads((folder / "config.json").read_text())))
-    dataset = data.open_dataset(recipe.data.name, directory=directory)
+    dataset = data.open_dataset(
+        recipe.data.name, preprocess=recipe.data.preprocess, directory=directory
+    )
     like = jax.jit(functions(recipe, dataset).create)(jax.random.key(recipe.seed))
     checkpoints = Checkpoints(folder / "checkpoints")
     state = checkpoints.newest(like)

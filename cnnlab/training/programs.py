@@ -21,12 +21,12 @@ from cnnlab.training.step import epoch_order, make_eval_step, make_train_step, m
 
 
 class TrainingSet(NamedTuple):
-    """The training split on every device, and the statistics it is normalised by."""
+    """The training split on every device, and the statistics it is normalised by, if it is."""
 
     images: Array
     labels: Array
-    mean: np.ndarray
-    std: np.ndarray
+    mean: np.ndarray | None
+    std: np.ndarray | None
 
 
 class Functions(NamedTuple):
@@ -69,7 +69,9 @@ def training_set(dataset: Dataset) -> TrainingSet:
     """The training split, put on every device."""
     split = dataset.split("train")
     images, labels = (placement.place(array, placement.everywhere()) for array in split)
-    return TrainingSet(images, labels, *data.channel_statistics(split.images))
+    prepared = dataset.preprocess != ""
+    statistics = (None, None) if prepared else data.channel_statistics(split.images)
+    return TrainingSet(images, labels, *statistics)
 
 
 def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from cnnlab.data import PREPROCESSES
 from cnnlab.names import unknown
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -30,6 +31,7 @@ def default_recipe() -> ConfigDict:
     recipe.probe = ""  # what else is measured of the trained network; see training.probes
     recipe.data = ConfigDict({"name": "digits"})
     recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    recipe.data.preprocess = ""  # "gcn_zca": whitened, in place of normalised by channel
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
@@ -48,6 +50,7 @@ def default_recipe() -> ConfigDict:
     recipe.schedule = ConfigDict({"name": "cosine"})
     recipe.schedule.milestones = (0.5, 0.75)  # schedule "step": fractions of the run
     recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
+    recipe.schedule.warmup_rate = 0.0  # constant during warm-up; 0: it rises from 0 instead
     recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
     for section, prefix in _DURATIONS:
         recipe[section][f"{prefix}epochs"] = 0.0
@@ -153,6 +156,7 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
             two units, a probe of runs that may end without a network.
     """
     _one_of("data.name", recipe.data.name, datasets)
+    _one_of("data.preprocess", recipe.data.preprocess, PREPROCESSES)
     _one_of("train.on_divergence", recipe.train.on_divergence, DIVERGENCES)
     if recipe.probe and recipe.train.on_divergence == "chance":
         raise RecipeError(
@@ -175,6 +179,7 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
     for key in ("learning_rate", "weight_decay"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
+    _within("schedule.warmup_rate", recipe.schedule.warmup_rate, 0, None)
     for key in ("crop_padding", "cutout"):
         _within(f"augment.{key}", recipe.augment[key], 0, None)
     for fraction in recipe.schedule.milestones:
@@ -182,6 +187,11 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
     if lengths[0] == 0:
         raise RecipeError("the run has no length: give train.epochs or train.steps")
+    if recipe.schedule.warmup_rate and lengths[-1] == 0:
+        raise RecipeError(
+            f"schedule.warmup_rate = {recipe.schedule.warmup_rate:g} would change nothing: give "
+            "schedule.warmup_epochs or schedule.warmup_steps"
+        )
 
 
 def _one_of(key: str, value: str, choices: Iterable[str]) -> None:

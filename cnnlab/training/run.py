@@ -101,7 +101,11 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     probes.probe(recipe.probe)
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
-    dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
+    dataset = data.open_dataset(
+        recipe.data.name,
+        preprocess=recipe.data.preprocess,
+        directory=recipe.data.directory or None,
+    )
     network = summarize(build_model(recipe, dataset.classes), dataset.image_shape)
     if network.rows[-1].shape != (dataset.classes,):
         raise RecipeError(
