@@ -94,7 +94,9 @@ class Contrast:
     def power_inside(self, margin: float, significance: float) -> Any:
         """How probably `p_inside` is below `significance`, were the estimate true; at least."""
         near, far = (margin + sign * np.abs(self.estimate) for sign in (-1, 1))
-        return sum(_power(room / self.error, significance, self.degrees) for room in (near, far)) - 1
+        return (
+            sum(_power(room / self.error, significance, self.degrees) for room in (near, far)) - 1
+        )
 
 
 def _power(distance: Any, significance: float, degrees: Any) -> Any:
