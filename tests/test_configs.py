@@ -1,47 +1,32 @@
 """Every config and each of its presets: arms that build, claims that hold together."""
 
-import importlib.util
 import inspect
 import itertools
 import re
-from pathlib import Path
 
 import pytest
+from config_files import CASES, MODULES, ablation, summaries
 
 from cnnlab import data, training
-from cnnlab.analysis import summarize
 from cnnlab.evidence import Ablation
+from cnnlab.training.recipe import identity
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def presets(module):
-    """The presets that the config itself names when asked for one there is not."""
-    with pytest.raises(ValueError, match="'nonesuch'; choices: ") as caught:
-        module.get_config("nonesuch")
-    return str(caught.value).split("choices: ")[1].split("; ")[0].split(", ")
-
-
-MODULES = {path.stem: load(path) for path in sorted(CONFIGS.glob("*.py"))}
-CASES = [(name, preset) for name, module in MODULES.items() for preset in presets(module)]
 E1 = [preset for name, preset in CASES if name == "stacked_convs"]
 
+MAY_DIFFER = {
+    "batch_norm": {"optimizer.learning_rate"},
+    "residual_depth": {"schedule.warmup_steps", "schedule.warmup_rate"},
+}
+"""Keys of the recipe, beside the network's name, that tell a config's arms apart."""
 
-def ablation(name, preset):
-    return Ablation.from_config(MODULES[name].get_config(preset))
 
-
-def summaries(name, preset, shape=(32, 32, 3), classes=10):
-    arms = ablation(name, preset).arms
-    build = training.programs.build_model
-    return {arm: summarize(build(recipe, classes), shape) for arm, recipe in arms.items()}
+def flat(tree, prefix=""):
+    """A nested dict's leaves by their dotted keys."""
+    leaves = {}
+    for key, value in tree.items():
+        inner = isinstance(value, dict)
+        leaves |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return leaves
 
 
 class TestEveryConfig:
@@ -64,7 +49,7 @@ class TestEveryConfig:
         for recipe in found.arms.values():
             training.recipe.check_recipe(recipe, data.names())
             durations = training.recipe.plan(recipe, 1_000)
-            assert 0 < durations.warmup < durations.steps
+            assert 0 <= durations.warmup < durations.steps
             assert 0 < durations.checkpoint_every <= durations.steps
 
     @pytest.mark.parametrize(("name", "preset"), CASES)
@@ -79,6 +64,14 @@ class TestEveryConfig:
         compared = {arm for comparison in found.claim.comparisons for arm in comparison.arms}
         assert compared == set(found.arms), "an arm that nothing compares is only cost"
         assert re.fullmatch(r"E\d+", found.claim.id)
+
+    @pytest.mark.parametrize(("name", "preset"), CASES)
+    def test_arms_differ_in_what_the_claim_names(self, name, preset):
+        """Data, augmentation, schedule and length are the same in all arms."""
+        recipes = [flat(identity(recipe)) for recipe in ablation(name, preset).arms.values()]
+        differing = {key for key in recipes[0] if len({repr(each[key]) for each in recipes}) > 1}
+        assert differing <= {"arm", "model.name"} | MAY_DIFFER.get(name, set())
+        assert all(each.keys() == recipes[0].keys() for each in recipes)
 
     @pytest.mark.parametrize("name", MODULES)
     def test_the_default_preset_is_one(self, name):
