@@ -15,6 +15,8 @@ E1 = [preset for name, preset in CASES if name == "stacked_convs"]
 
 MAY_DIFFER = {
     "batch_norm": {"optimizer.learning_rate"},
+    "block_order": {"model.options.order"},
+    "parameter_sharing": {"data.name"},
     "residual_depth": {"schedule.warmup_steps", "schedule.warmup_rate"},
 }
 """Keys of the recipe, beside the network's name, that tell a config's arms apart."""
