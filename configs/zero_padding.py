@@ -68,7 +68,7 @@ def digits(config: ConfigDict) -> None:
 
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
-    config.arms = arms((16, 32, 64), wide=(26, 51, 102))
+    config.arms = arms((16, 32, 64), wide=(24, 56, 112))
     config.rates = (0.02, 0.05, 0.125)
     config.data.name = "cifar10"
     config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
@@ -95,7 +95,7 @@ def arms(widths: tuple[int, ...], wide: tuple[int, ...]) -> dict:
         return {"model": {"name": f"INPUT -> {stages} -> GAP -> FC"}}
 
     return {
-        "padded": network(widths, "p1"),
+        "padded": network(widths, ""),
         "valid": network(widths, "p0"),
         "valid_wide": network(wide, "p0"),
     }

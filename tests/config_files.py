@@ -5,12 +5,15 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab import training
 from cnnlab.analysis import Summary, summarize
+from cnnlab.data import Dataset, Images
 from cnnlab.evidence import Ablation
+from cnnlab.evidence.scaling import DATA
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -31,6 +34,18 @@ def presets(module: ModuleType) -> list[str]:
 
 MODULES = {path.stem: load(path) for path in sorted(CONFIGS.glob("*.py"))}
 CASES = [(name, preset) for name, module in MODULES.items() for preset in presets(module)]
+
+
+def stand_in(recipe: ConfigDict) -> Dataset:
+    """A few random images of the shape of a recipe's data set: nothing need be prepared."""
+    name, random = recipe.data.name, np.random.default_rng(0)
+    shape = (32, 32, 1) if name == "digits" else DATA[name].shape
+    images = random.integers(0, 256, (200, *shape), np.uint8)
+    labels = np.arange(200, dtype=np.int32) % 10
+    if recipe.data.preprocess:
+        images = (images / 128 - 1).astype(np.float32)
+    split, how = Images(images, labels), recipe.data.preprocess
+    return Dataset(name, name, 10, shape, "1", "0" * 16, lambda which: split, how)
 
 
 def ablation(name: str, preset: str) -> Ablation:

@@ -4,13 +4,17 @@ import inspect
 import itertools
 import re
 
+import jax
+import numpy as np
 import pytest
-from config_files import CASES, MODULES, ablation, summaries
+from config_files import CASES, MODULES, ablation, stand_in, summaries
 
 from cnnlab import data, training
 from cnnlab.evidence import Ablation
+from cnnlab.training.programs import compile_programs, functions, training_set
 from cnnlab.training.recipe import identity
 
+PAPER = [name for name, preset in CASES if preset == "paper"]
 E1 = [preset for name, preset in CASES if name == "stacked_convs"]
 
 MAY_DIFFER = {
@@ -79,6 +83,44 @@ class TestEveryConfig:
     def test_the_default_preset_is_one(self, name):
         default = inspect.signature(MODULES[name].get_config).parameters["preset"].default
         assert (name, default) in CASES
+
+
+class TestPaperPresets:
+    """So that what only an accelerator can run in full does not rot."""
+
+    @staticmethod
+    def short(name, arm):
+        """A run of two steps of eight images, with nothing that takes longer."""
+        recipe = ablation(name, "paper").recipe(arm, 0).unlock()
+        recipe.train.update(batch_size=8, eval_batch_size=8, steps=2, epochs=0.0)
+        recipe.train.update(evaluate_steps=0, evaluate_epochs=0.0)
+        recipe.train.update(checkpoint_steps=0, checkpoint_epochs=0.0)
+        recipe.schedule.update(warmup_steps=0, warmup_epochs=0.0, warmup_rate=0.0)
+        return recipe
+
+    @pytest.mark.parametrize("name", PAPER)
+    def test_step_can_be_traced(self, name):
+        recipe = self.short(name, next(iter(ablation(name, "paper").arms)))
+        dataset, key = stand_in(recipe), jax.random.key(0)
+        found, images = functions(recipe, dataset), training_set(dataset)
+        state = jax.eval_shape(found.create, key)
+        order = jax.ShapeDtypeStruct((25, 8), np.int32)
+        after = jax.eval_shape(found.train_step, state, images.images, images.labels, order, key)
+        assert after == state
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("name", "arm"), [(name, arm) for name in PAPER for arm in ablation(name, "paper").arms]
+    )
+    def test_two_steps(self, name, arm):
+        recipe = self.short(name, arm)
+        dataset, key = stand_in(recipe), jax.random.key(0)
+        programs, images = compile_programs(recipe, dataset), training_set(dataset)
+        state, order = programs.create(key), programs.order(key, 0)
+        for _ in range(2):
+            state = programs.train_steps[1](state, images.images, images.labels, order, key)
+        assert state.step == 2
+        assert np.isfinite(state.tally.loss)
 
 
 class TestStackedConvs:
