@@ -19,9 +19,9 @@ other blocks cannot be cut out in earnest.
 
 All presets have 5 seeds an arm. That a net survives is read as: without the block it can spare
 least, the error rises by less than 10 points, of the 80 or so that lie between a trained net and
-guessing. Veit et al. 2016 (arXiv 1605.06431) have 110 layers, 54 blocks, and VGG for a plain net; `paper`
-has 56 layers, the deepest of which He et al. 2015 (fig. 6) show how the plain net trains, so that
-both nets have one depth.
+guessing. Veit et al. 2016 (arXiv 1605.06431) have 110 layers, 54 blocks, and VGG for a plain net;
+`paper` has 56 layers, the deepest of which He et al. 2015 (fig. 6) show how the plain net trains,
+so that both nets have one depth.
 """
 
 from ml_collections import ConfigDict
