@@ -28,10 +28,10 @@ def main(config: ConfigDict) -> int:
     """Run what is missing, print tables and verdict, write the report."""
     console = Console()
     ablation = Ablation.from_config(config)
-    for recipe in ablation.arms.values():
-        training.inspect(recipe)
     if PUBLISH.value:
         check_publishable(ablation, Path("configs"))
+    for recipe in ablation.arms.values():
+        training.inspect(recipe)
     home = Path(WORKDIR.value) / ablation.name
     ledger = Ledger(home / ablation.preset)
 

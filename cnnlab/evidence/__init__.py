@@ -4,6 +4,7 @@ from cnnlab.evidence.ablation import Ablation, blank_config
 from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arithmetic_table
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.ledger import Ledger
+from cnnlab.evidence.published import empirical_table
 from cnnlab.evidence.records import ForeignRecord, read_records, write_records
 from cnnlab.evidence.report import print_report, write_report
 from cnnlab.evidence.selection import RateNotChosen, tune
@@ -24,6 +25,7 @@ __all__ = [
     "Verdict",
     "arithmetic_table",
     "blank_config",
+    "empirical_table",
     "judge_claim",
     "print_report",
     "read_records",

@@ -14,7 +14,13 @@ from cnnlab.evidence.caption import titles
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
 from cnnlab.evidence.tables import format_n, readable_arms, readable_comparisons
-from cnnlab.evidence.verdict import Verdict, format_difference, judge_claim, metric_unit
+from cnnlab.evidence.verdict import (
+    Verdict,
+    format_difference,
+    format_runs,
+    judge_claim,
+    metric_unit,
+)
 from cnnlab.training import Record
 from cnnlab.training.recipe import identity
 
@@ -74,34 +80,44 @@ def overview(presets: Mapping[str, Sequence[Result]]) -> str:
             gives a claim's section.
     """
     parts = [_INTRODUCTION]
-    by_claim: dict[str, list[Result]] = {}
     for preset, results in presets.items():
         parts += [f"## Preset `{preset}`", summary(results)]
-        for result in results:
-            by_claim.setdefault(result.ablation.claim.id, []).append(result)
-    parts += [_section(by_claim[claim]) for claim in sorted(by_claim, key=lambda id: (len(id), id))]
+    parts += [_section(results) for results in by_claim(presets)]
     return "\n\n".join(parts) + "\n"
 
 
+def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
+    """The results of each claim under all presets, those that were run first; claims by id."""
+    claims: dict[str, list[Result]] = {}
+    for results in presets.values():
+        for result in results:
+            claims.setdefault(result.ablation.claim.id, []).append(result)
+    order = sorted(claims, key=lambda claim: (len(claim), claim))
+    return [sorted(claims[claim], key=lambda result: not result.records) for claim in order]
+
+
 def summary(results: Sequence[Result], folder: str = "") -> str:
-    """A table of claims: verdict, difference, runs an arm, and a link that begins with `folder`."""
+    """A table of claims: verdict, difference, runs an arm, and links that begin with `folder`."""
     if not any(result.records for result in results):
         return "Not run."
-    rows = [
-        {
-            "claim": result.ablation.claim.title,
-            "verdict": result.outcome,
-            "difference [95%]": result.difference,
-            "n": format_n(result.verdicts[0].n) if result.records else "",
-            "": f"[table]({folder}{result.page})" if result.records else "",
-        }
-        for result in results
-    ]
+    rows = [_summary_row(result, folder) for result in results]
     return markdown_table(pd.DataFrame(rows))
 
 
+def _summary_row(result: Result, folder: str) -> dict[str, str]:
+    verdict = result.verdicts[0]
+    return {
+        "claim": result.ablation.claim.title,
+        "verdict": result.outcome,
+        "difference [95%]": result.difference,
+        "n": format_n(verdict.n) if result.records else "",
+        "n to decide": format_runs(verdict.runs_needed) if verdict.runs_needed else "",
+        "": f"[table]({folder}{result.page})" if result.records else "",
+    }
+
+
 def _section(results: Sequence[Result]) -> str:
-    lead = next((result for result in results if result.records), results[0])
+    lead, *others = results
     claim = lead.ablation.claim
     parts = [
         f"## {claim.title}",
@@ -110,7 +126,7 @@ def _section(results: Sequence[Result]) -> str:
         *(_findings(lead) if lead.records else ["Not run."]),
         *filter(None, [claim.caveats]),
         _command(lead.ablation),
-        *(_line(other) for other in results if other is not lead and other.records),
+        *(_line(other) for other in others if other.records),
     ]
     return "\n\n".join(parts)
 
@@ -134,7 +150,7 @@ def _command(ablation: Ablation) -> str:
 
 def _line(result: Result) -> str:
     verdict = verdict_markdown(result.verdicts[0])
-    return f"Preset `{result.ablation.preset}`: {verdict} ([table]({result.page}).)"
+    return f"Preset `{result.ablation.preset}`: {verdict} [All of it]({result.page})."
 
 
 def _arms(ablation: Ablation) -> Iterator[str]:

@@ -4,15 +4,21 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cnnlab.evidence.ablation import Ablation
-from cnnlab.evidence.overview import Result, overview, summary
+from cnnlab.evidence.overview import Result, by_claim, overview, summary
 from cnnlab.evidence.records import ForeignRecord, differences, read_records
 from cnnlab.evidence.report import write_report
+from cnnlab.evidence.tables import format_n
 from cnnlab.training.recipe import identity
 from cnnlab.training.record import write_whole
 
 PRESETS = ("cpu", "digits", "paper")
 """What configs can be asked for; the first that was run stands for a claim."""
+
+HOME = Path(__file__).parents[2]
+"""The checkout that holds this file, with its `results` and `configs`; elsewhere it has neither."""
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -102,6 +108,36 @@ def read_results(results: Path, configs: Path) -> dict[str, list[Result]]:
     return {
         preset: [_result(results, ablation) for ablation in ablations]
         for preset, ablations in described.items()
+    }
+
+
+def empirical_table(home: Path = HOME) -> pd.DataFrame:
+    """The claims that only training can check, with their verdicts from published records.
+
+    Returns:
+        One row a claim, with the columns of `arithmetic_table`; ``the note says`` is what it makes
+        one expect, ``outcome`` "supported", "refuted", "undecided" or "not run".
+
+    Raises:
+        As `read_results`.
+    """
+    presets = read_results(home / "results", home / "configs")
+    return pd.DataFrame([_row(lead) for lead, *_ in by_claim(presets)])
+
+
+def _row(result: Result) -> dict[str, str]:
+    claim, ours = result.ablation.claim, ""
+    if result.records:
+        runs = format_n(result.verdicts[0].n)
+        ours = f"{result.difference or 'no interval'} (n = {runs}, preset {result.ablation.preset})"
+    return {
+        "id": claim.id,
+        "claim": claim.statement.rstrip("."),
+        "source": claim.source,
+        "the note says": claim.comparisons[0].expectation,
+        "ours": ours,
+        "outcome": result.outcome,
+        "why": "",
     }
 
 

@@ -20,19 +20,17 @@ class RateNotChosen(ValueError):
     """An arm's learning rate cannot be chosen, because a run that is to tell is missing."""
 
 
-def selection_recipe(ablation: Ablation, arm: str, rate: float) -> ConfigDict:
+def selection_recipes(ablation: Ablation) -> list[ConfigDict]:
+    """All runs that the choice needs; none where the ablation has no rates to choose from."""
+    return [_recipe(ablation, arm, rate) for rate in ablation.rates for arm in ablation.arms]
+
+
+def _recipe(ablation: Ablation, arm: str, rate: float) -> ConfigDict:
     """The recipe of the run that tells how good `rate` is for `arm`."""
     recipe = ablation.recipe(arm, SELECTION_SEED)
     recipe.optimizer.learning_rate = rate
     recipe.train.on_divergence, recipe.probe = "chance", ""
     return recipe
-
-
-def selection_recipes(ablation: Ablation) -> list[ConfigDict]:
-    """All runs that the choice needs; none where the ablation has no rates to choose from."""
-    return [
-        selection_recipe(ablation, arm, rate) for rate in ablation.rates for arm in ablation.arms
-    ]
 
 
 def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
@@ -47,25 +45,24 @@ def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
     """
     if not ablation.rates:
         return ablation
-    errors = {
-        (record.arm, record.config["optimizer"]["learning_rate"]): record.metrics[
-            "validation_error"
-        ]
-        for record in records
-        if record.seed == SELECTION_SEED
-    }
-    arms = {}
-    for arm, recipe in ablation.arms.items():
-        missing = [rate for rate in ablation.rates if (arm, rate) not in errors]
-        if missing:
-            raise RateNotChosen(
-                f"{ablation.claim.id}: no run of arm {arm!r} at the rate {missing[0]}"
-            )
-        arms[arm] = recipe.copy_and_resolve_references()
-        arms[arm].optimizer.learning_rate = min(
-            ablation.rates, key=lambda rate, arm=arm: (errors[arm, rate], rate)
-        )
+    records = list(records)
+    arms = {arm: recipe.copy_and_resolve_references() for arm, recipe in ablation.arms.items()}
+    for arm, recipe in arms.items():
+        errors = _errors(arm, records)
+        if missing := [rate for rate in ablation.rates if rate not in errors]:
+            claim = ablation.claim.id
+            raise RateNotChosen(f"{claim}: no run of arm {arm!r} at the rate {missing[0]}")
+        recipe.optimizer.learning_rate = min(errors, key=lambda rate: (errors[rate], rate))
     return dataclasses.replace(ablation, arms=arms)
+
+
+def _errors(arm: str, records: Iterable[Record]) -> dict[float, float]:
+    """The validation error of an arm at each rate."""
+    return {
+        record.config["optimizer"]["learning_rate"]: record.metrics["validation_error"]
+        for record in records
+        if (record.arm, record.seed) == (arm, SELECTION_SEED)
+    }
 
 
 def tune(ablation: Ablation, ledger: Ledger, execute: Execute) -> tuple[Ablation, list[Record]]:

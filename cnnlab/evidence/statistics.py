@@ -75,7 +75,8 @@ class Contrast:
 
     def interval(self, level: float = LEVEL) -> Interval:
         """The interval of a single sample."""
-        return Interval(float(self.estimate), *map(float, self.ends(level)), level)
+        low, high = self.ends(level)
+        return Interval(float(self.estimate), float(low), float(high), level)
 
     def p_outside(self, margin: float = 0.0) -> Any:
         """p of the sum's being within ``-margin .. margin``; two-sided, so 0 tests a difference."""

@@ -96,10 +96,10 @@ def readable_arms(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame
     costs = table[table["metric"] == claim.metric].set_index("arm")
     columns: dict[str, list[str]] = {"arm": list(ablation.arms)}
     for metric in claim.metrics:
-        means = table[table["metric"] == metric].set_index("arm")
+        means = {row["arm"]: row for _, row in table[table["metric"] == metric].iterrows()}
         unit = " %" if metric_unit(metric) else ""
         columns[metric.replace("_", " ") + unit] = [
-            _mean(means.loc[arm], metric) if arm in means.index else "" for arm in ablation.arms
+            _mean(means[arm], metric) if arm in means else "" for arm in ablation.arms
         ]
     columns["n"] = [str(n) for n in costs["n"]]
     if ablation.rates or costs["learning_rate"].nunique() > 1:

@@ -12,17 +12,22 @@ from rich.console import Console
 from cnnlab.evidence import (
     Ablation,
     ForeignRecord,
+    empirical_table,
     plots,
     print_report,
     read_records,
     write_records,
     write_report,
 )
+from cnnlab.evidence.overview import Result, summary
 from cnnlab.evidence.published import (
     BEGIN,
     END,
+    CannotPublish,
     MarkerMissing,
+    check_publishable,
     load_ablation,
+    read_results,
     replace_block,
     rewrite,
 )
@@ -224,7 +229,7 @@ def test_readme_shows_the_first_preset_that_was_run(published: Path) -> None:
     assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\n| claim ")
     assert readme.endswith(f"|\n{END}\n\nAfter.\n")
     assert "old" not in readme
-    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 "
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | "
     assert squeezed(readme).count(row + "| [table](results/widths/long.md) |") == 1
     assert (published / "results" / "widths" / "long.md").is_file()
     assert "short" not in readme
@@ -270,6 +275,97 @@ def test_a_changed_config_disowns_its_published_records(published: Path) -> None
     path.write_text(CONFIG.replace("learning_rate=0.2", "learning_rate=0.3"))
     with pytest.raises(ForeignRecord, match=r"long\.jsonl: arm 'wide' seed 0"):
         remake(published)
+
+
+def test_only_what_the_config_describes_is_published(project: Path, ablation: Ablation) -> None:
+    configs = project / "configs"
+    ablation.arms["wide"].data.directory = "/elsewhere"
+    check_publishable(ablation, configs)
+    ablation.arms["wide"].train.epochs = 2.0
+    words = r"from .*widths\.py, which has it otherwise: arms\.wide\.train\.epochs = 2\.0, not"
+    with pytest.raises(CannotPublish, match=words):
+        check_publishable(ablation, configs)
+    fewer = replace(load_ablation(configs / "widths.py", "short"), seeds=2)
+    with pytest.raises(CannotPublish, match=r": seeds = 2, not 5$"):
+        check_publishable(fewer, configs)
+    with pytest.raises(CannotPublish, match=r"no .*gone\.py, to make"):
+        check_publishable(replace(ablation, name="gone"), configs)
+
+
+def test_the_page_of_all_claims(
+    published: Path, runs_of: Callable[[Ablation], list[Record]]
+) -> None:
+    configs = published / "configs"
+    other = CONFIG.replace('"T1"', '"T10"').replace('"widths"', '"unrun"')
+    other = other.replace("narrow={}", "narrow=dict(model=dict(name='INPUT -> FC'))")
+    (configs / "unrun.py").write_text(other)
+    caveat = '    config.claim.caveats = "Few epochs."\n    return config'
+    config = (configs / "widths.py").read_text().replace("    return config", caveat)
+    (configs / "widths.py").write_text(config)
+    remake(published)
+    page = squeezed((published / "results" / "README.md").read_text())
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | |"
+    for preset in ("long", "short"):
+        assert page.count(f"{row} [table](widths/{preset}.md) |") == 1
+        assert f"## Preset `{preset}`" in page
+    assert page.count("| T10: Wide beats narrow | not run | | | | |") == 2
+    assert page.index("## Preset `long`") < page.index("## T1: ") < page.index("## T10: ")
+    first, second = page.split("## T1: ")[1].split("## T10: ")
+    for part in (
+        "Does width help? Source of the claim: a test.",
+        "- `wide`: ``, `optimizer.learning_rate = 0.2`\n- `narrow`: ``, `optimizer.learning_rate",
+        "\n\n**Supported**: wide against narrow (n = 3): ",
+        "| wide | 6.00 ± 2.48 | 3 | 0.2 |",
+        "| Does width help? | wide - narrow | -21.00 [-25.16, -16.84] |",
+        "![every run, by arm](widths/long.png)",
+        "\n\nFew epochs.\n\n",
+        "--config configs/widths.py:long\n",
+        "Preset `short`: **Supported**: ",
+    ):
+        assert first.count(part) == 1, part
+    assert "\n\nNot run.\n\n" in second
+    assert "- `narrow`: `INPUT -> FC`, " in second
+    assert "Few epochs." in (published / "results" / "widths" / "short.md").read_text()
+
+
+def test_the_presets_that_were_run_come_first(project: Path, ablation: Ablation) -> None:
+    found = read_results(project / "results", project / "configs")
+    assert list(found) == ["cpu", "digits", "paper"]
+    write_records(project / "results" / "widths" / "short.jsonl", [])
+    assert next(iter(read_results(project / "results", project / "configs"))) == "short"
+    assert summary(found["cpu"]) == "Not run."
+
+
+def test_the_summary_says_what_would_decide(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    """Half a standard deviation: 64 runs an arm (Cohen 1988, table 2.4.1)."""
+    records = records_of({"wide": [0.0, 2.0, 4.0], "narrow": [1.0, 3.0, 5.0]})
+    table = squeezed(summary([Result(ablation, records)]))
+    assert (
+        "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | [table](widths/short.md) |" in table
+    )
+
+
+def test_claims_and_their_verdicts(
+    published: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (row,) = empirical_table(published).to_dict("records")
+    assert row == {
+        "id": "T1",
+        "claim": "Wide beats narrow",
+        "source": "a test",
+        "the note says": "wide better than narrow",
+        "ours": "-21.00 [-25.16, -16.84] points (n = 3, preset long)",
+        "outcome": "supported",
+        "why": "",
+    }
+    (published / "results" / "widths" / "long.jsonl").unlink()
+    (row,) = empirical_table(published).to_dict("records")
+    assert row["ours"].endswith("(n = 3, preset short)")
+    (published / "results" / "widths" / "short.jsonl").unlink()
+    assert empirical_table(published).empty, "no preset to ask the configs for"
+    assert empirical_table(published / "installed elsewhere").empty
 
 
 @pytest.mark.skipif(not (PROJECT / "results").is_dir(), reason="nothing published yet")

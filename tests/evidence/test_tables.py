@@ -11,7 +11,7 @@ from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import caption
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.report import print_report, report_latex, report_markdown
-from cnnlab.evidence.tables import arms_table, comparisons_table
+from cnnlab.evidence.tables import arms_table, comparisons_table, readable_arms
 from cnnlab.evidence.verdict import judge_claim
 from cnnlab.training import default_recipe
 from cnnlab.training.record import Record
@@ -249,3 +249,64 @@ def test_terminal_takes_brackets_for_text(
     bracketed = replace(claim, statement="[bold]CONV[/bold] -> [red]x")
     text = printed(100, ablation_of(bracketed, arms), records)
     assert "E1: [bold]CONV[/bold] -> [red]x" in text
+
+
+INTERACTION = Claim(
+    "E3",
+    "Depth hurts plain nets more.",
+    "N3",
+    (
+        Comparison("p8", "p2", "worse", "More?", beyond=("r8", "r2")),
+        Comparison("r8", 9.0, "better", "Below nine?"),
+        Comparison("p8", "p2", "better", "And the loss?", metric="test_loss"),
+    ),
+    caveats="Narrow nets.",
+)
+FOUR = {"p2": [10.0, 11.0], "p8": [14.0, 15.5], "r2": [10.0, 10.5], "r8": [8.0, 9.5]}
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_interactions_numbers_and_a_second_metric(
+    records_of: Callable[..., list[Record]], width: int
+) -> None:
+    """By hand: (14.75 - 10.5) - (8.75 - 10.25) = 5.75; 8.75 - 9 = -0.25."""
+    ablation, records = ablation_of(INTERACTION, list(FOUR)), records_of(FOUR)
+    page = report_markdown(ablation, records, judge_claim(INTERACTION, records))
+    text = printed(width, ablation, records)
+    words = "p8 against p2, beyond r8 against r2 (n = 2): the difference in test error of +5.75 ["
+    assert words in page
+    assert words in " ".join(text.split())
+    assert "| (p8 - p2) - (r8 - r2) |" in squeezed(page)
+    assert re.search(
+        r"\| r8 - 9.0 \| -0.25 \[.*\| 2 \| undecided \| (\d+|more than 1,000) \|\n", squeezed(page)
+    )
+    assert "| And the loss? (test loss) | p8 - p2 | +0.0425 [" in squeezed(page)
+    assert "| arm | test error % | test loss | n |" in squeezed(page)
+    rows = [
+        line for line in page.splitlines() if line.startswith("| p8") or line.startswith("| r8")
+    ]
+    assert [bool(re.search(r"\| 0\.\d{4} ± ", row)) for row in rows] == [True, False]
+    assert page.endswith("\n\nNarrow nets.\n")
+    assert "Narrow nets." in text
+    assert max(map(len, text.splitlines())) <= width
+    assert "by Holm for 3 comparisons" in page
+    interaction, number, _ = comparisons_table(judge_claim(INTERACTION, records)).to_dict("records")
+    assert (interaction["difference"], interaction["beyond"]) == (5.75, "r8 - r2")
+    assert (number["baseline"], number["difference"], number["n"]) == (9.0, -0.25, "2")
+    assert set(arms_table(ablation, records)["metric"]) == {"test_error", "test_loss"}
+    assert len(arms_table(ablation, records)) == 4 + 2
+    assert "E3" in report_latex(ablation, records, judge_claim(INTERACTION, records))
+
+
+def test_runs_that_diverged_are_told(claim: Claim, arms: list[str], records: list[Record]) -> None:
+    gone = [replace(r, parameters="") if (r.arm, r.seed) == ("one_7x7", 3) else r for r in records]
+    words = "Runs that diverged, and count as guessing: one_7x7 3."
+    assert words in caption(ablation_of(claim, arms), gone)
+    assert "diverged" not in caption(ablation_of(claim, arms), records)
+
+
+def test_rates_that_differ_are_shown(claim: Claim, arms: list[str], records: list[Record]) -> None:
+    ablation = ablation_of(claim, arms)
+    assert "learning rate" not in readable_arms(ablation, records)
+    ablation.arms["narrow"].optimizer.learning_rate = 0.02
+    assert list(readable_arms(ablation, records)["learning rate"]) == ["0.1", "0.1", "0.1", "0.02"]

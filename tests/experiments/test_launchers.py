@@ -78,11 +78,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         r"unknown arm: 'three3x3'; choices: three_3x3, .*; did you mean 'three_3x3'\?$",
     ),
     "model": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=resnt110"],
+        [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=resnt110"],
         r"unknown model .*'resnt110'; .*did you mean 'resnet110'\?",
     ),
     "pattern": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
+        [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
         r"column 21: found 'R'(.|\n)*nearest to 'RLU': RELU\n.*RLU -> FC\n {22}\^$",
     ),
     "two lengths": (
@@ -103,14 +103,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         r"/nonexistent-dir/cifar10.*python scripts/prepare_data\.py cifar10 "
         r"--directory /nonexistent-dir$",
     ),
-    "overrides published": (
-        [ABLATE, DIGITS, "--publish", "--config.train.epochs=3"],
-        r"^error: what is published .*stacked_convs\.py, .*: arms\.one_7x7\.train\.epochs = 3\.0, "
-        r"not 8\.0; ",
-    ),
-    "fewer seeds published": (
-        [ABLATE, DIGITS, "--publish", "--config.seeds=2"],
-        r"^error: what is published .*: seeds = 2, not 5$",
+    "published from nowhere": (
+        [ABLATE, DIGITS, "--publish"],
+        r"^error: no configs/stacked_convs\.py, to make the published results again from$",
     ),
     "no README": ([REPORT], r"^error: .*No such file.*'README\.md'$"),
 }
@@ -162,8 +157,9 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
     (tmp_path / "configs" / "tiny.py").write_text(TINY)
     (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
     config = "--config=configs/tiny.py"
-    refused, first, again, one, report, same = asked(
+    overridden, refused, first, again, one, report, same = asked(
         [
+            [ABLATE, config, "--publish", "--config.train.steps=3"],
             [ABLATE, config, "--workdir=README.md"],
             [ABLATE, config],
             [ABLATE, config, "--publish"],
@@ -173,6 +169,10 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
         ],
         tmp_path,
     )
+    assert overridden["status"] == 2
+    words = r"error: what is published .* configs/tiny\.py, .*: arms\.conv\.train\.steps = 3, not 4"
+    assert re.match(words, overridden["said"]), overridden["said"]
+
     assert refused["status"] == 2
     assert re.match(r"error: cannot write to README\.md/tiny/digits/\w+/seed0-", refused["said"])
     assert "step" not in refused["said"], "it trained before it looked where to write"
