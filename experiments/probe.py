@@ -43,6 +43,7 @@ def show(folder: Path, name: str | None) -> int:
     if name not in TABLES:
         raise RecipeError(unknown("probe with a table", name, TABLES))
     network = probes.load(folder)
+    probes.check(name, network.model, network.dataset.image_shape)
     print(f"{folder}: {network.dataset.title}")
     print(TABLES[name](network))
     return 0

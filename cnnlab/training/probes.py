@@ -76,11 +76,13 @@ class Trained(NamedTuple):
 class Probe(NamedTuple):
     """The names of some metrics, and what measures them; of each less is better.
 
-    A name that ends in `_error` or `_gap` is in percent.
+    A name that ends in `_error` or `_gap` is in percent. `check(model, image_shape)` raises
+    ValueError for a network of which they cannot be measured.
     """
 
     metrics: tuple[str, ...]
     measure: Callable[[Trained], dict[str, float]]
+    check: Callable[[linen.Module, tuple[int, int, int]], object] = lambda *_: None
 
 
 def trained(recipe: ConfigDict, dataset: Dataset, variables: Any) -> Trained:
@@ -130,6 +132,20 @@ def probe(name: str) -> Probe | None:
     if name and name not in PROBES:
         raise RecipeError(unknown("probe", name, tuple(PROBES)))
     return PROBES.get(name)
+
+
+def check(name: str, model: linen.Module, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a probe that a network on images (H, W, C) has no answer to.
+
+    Raises:
+        RecipeError: as `probe`; or there is nothing in the network that it could measure.
+    """
+    found = probe(name)
+    try:
+        if found:
+            found.check(model, image_shape)
+    except ValueError as error:
+        raise RecipeError(f"probe = {name!r}: {error}") from error
 
 
 def metrics_of(recipe: ConfigDict) -> tuple[str, ...]:
@@ -232,7 +248,9 @@ def _error(logits: NDArray[np.floating], images: Images) -> float:
 PROBES = {
     "gap": Probe(("clean_train_error", "generalisation_gap"), gap),
     "lesion": Probe(
-        ("lesion_gap", "lesion_worst_gap", "lesion_downsampling_gap", "lesion_fifth_gap"), lesion
+        ("lesion_gap", "lesion_worst_gap", "lesion_downsampling_gap", "lesion_fifth_gap"),
+        lesion,
+        check=blocks,
     ),
     "shift": Probe(
         tuple(f"shift{d}_{what}" for d in range(1, REACH + 1) for what in ShiftResponse._fields),
