@@ -107,7 +107,7 @@ def lesioned(
         return output
 
     with linen.intercept_methods(cut):
-        logits: Array = model.apply(variables, x, train=False)
+        logits: Any = model.apply(variables, x, train=False)
     return logits
 
 
@@ -122,5 +122,5 @@ def _name(block: linen.Module) -> str:
 def _stand_in(block: nn.ResidualBlock, x: Array, output: Array) -> Array:
     if x.shape == output.shape:
         return x
-    shortcut: Array = nn.ShortcutA(output.shape[-1], block.stride).apply({}, x)
+    shortcut: Any = nn.ShortcutA(output.shape[-1], block.stride).apply({}, x)
     return shortcut

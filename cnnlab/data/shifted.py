@@ -1,6 +1,7 @@
 """A data set whose every image was moved once and for all, to ask what centring is worth."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ def shifts(split: str, number: int) -> NDArray[np.int64]:
     return (draws % (2 * REACH + 1)).astype(np.int64) - REACH
 
 
-def move(images: NDArray[np.uint8], by: NDArray[np.int64]) -> NDArray[np.uint8]:
+def move(images: NDArray[Any], by: NDArray[np.int64]) -> NDArray[Any]:
     """Return images moved on their background of zeros, none so far that any of it is lost.
 
     Args:
@@ -35,10 +36,10 @@ def move(images: NDArray[np.uint8], by: NDArray[np.int64]) -> NDArray[np.uint8]:
     return images[number[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _moved(images: NDArray[np.uint8], axis: int, by: NDArray[np.int64]) -> NDArray[np.int64]:
+def _moved(images: NDArray[Any], axis: int, by: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each row (axis 1) or column (axis 2) of the moved images comes from, [N, H or W]."""
     size = images.shape[axis]
-    drawn = images.any(axis=tuple({1, 2, 3} - {axis}))
+    drawn = np.asarray(images.any(axis=tuple({1, 2, 3} - {axis})))
     before, behind = drawn.argmax(axis=1), drawn[:, ::-1].argmax(axis=1)
     return (np.arange(size) - np.clip(by, -before, behind)[:, None]) % size
 

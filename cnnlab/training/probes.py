@@ -227,7 +227,7 @@ def shift_responses(network: Trained) -> list[ShiftResponse]:
     test = network.dataset.split("test")
 
     def forward(variables: Any, x: Array, by: Array) -> Array:
-        logits: Array = network.model.apply(variables, shifted(x, by), train=False)
+        logits: Any = network.model.apply(variables, shifted(x, by), train=False)
         return logits
 
     answer = network.answering(forward)
