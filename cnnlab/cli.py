@@ -1,4 +1,4 @@
-"""The command `cnnlab`: networks by name, layer tables, the notes' arithmetic.
+"""The command `cnnlab`: networks by name, layer tables, the notes' claims.
 
 Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for, 141 nobody
 reads the output any more (`| head`).
@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     summary.add_argument("--batch-size", type=int, default=1, help="of the memory's line")
     summary.add_argument("--dtype", help="of activations in the memory's line; else the network's")
-    claims = commands.add_parser("claims", help="the notes' arithmetic, computed")
+    claims = commands.add_parser(
+        "claims", help="the notes' arithmetic, computed, and what training found"
+    )
     claims.set_defaults(run=_claims)
     for command in (models, summary, claims):
         command.add_argument("--format", default="text", choices=FORMATS)
@@ -186,9 +188,18 @@ def _input_shape(text: str | None, own: tuple[int, int, int] | None) -> tuple[in
 
 
 def _claims(args: argparse.Namespace) -> int:
-    from cnnlab.evidence import arithmetic_table
+    import pandas as pd
 
-    table = arithmetic_table()
+    from cnnlab import evidence
+
+    try:
+        trained = evidence.empirical_table()
+    except ValueError as error:
+        raise Mistake(error) from error
+    if trained.empty:
+        home = evidence.published.HOME
+        print(f"no claims that take training: looked in {home}/configs", file=sys.stderr)
+    table = pd.concat([evidence.arithmetic_table(), trained])
     if args.format == "text":
         _print_claims(table)
     else:

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict, config_flags
 
 from cnnlab import ops, training
 from cnnlab.data import DataMissing
-from cnnlab.evidence import CannotSweep, ForeignRecord
+from cnnlab.evidence import CannotSweep, ForeignRecord, RateNotChosen
+from cnnlab.evidence.published import CannotPublish, MarkerMissing
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError
 from cnnlab.native.memory import keep_memory
@@ -28,8 +29,11 @@ _MISTAKES = (
     PatternError,
     DoesNotFit,
     DataMissing,
+    CannotPublish,
     CannotSweep,
     ForeignRecord,
+    MarkerMissing,
+    RateNotChosen,
     training.UnusableFolder,
     ops.BackendError,
 )

@@ -1,4 +1,4 @@
-"""An ablation from start to verdict: every arm with every seed, then the table.
+"""An ablation from start to verdict: every arm's learning rate, every seed, then the table.
 
     python experiments/ablate.py --config configs/stacked_convs.py:digits
 
@@ -13,30 +13,40 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
-from cnnlab.evidence import Ablation, Ledger, print_report, write_records, write_report
+from cnnlab.evidence import Ablation, Ledger, print_report, tune, write_records, write_report
+from cnnlab.evidence.published import check_publishable
 from cnnlab.launch import EXIT_FAILED, launch
 from cnnlab.training.placement import leads
 
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
-PUBLISH = flags.DEFINE_bool("publish", False, "Also write records and report into results/.")
+PUBLISH = flags.DEFINE_bool(
+    "publish", False, "Also write records and report into results/; not with overrides."
+)
 
 
 def main(config: ConfigDict) -> int:
     """Run what is missing, print tables and verdict, write the report."""
     console = Console()
     ablation = Ablation.from_config(config)
+    if PUBLISH.value:
+        check_publishable(ablation, Path("configs"))
     for recipe in ablation.arms.values():
         training.inspect(recipe)
     home = Path(WORKDIR.value) / ablation.name
     ledger = Ledger(home / ablation.preset)
+
+    def execute(recipe: ConfigDict, folder: Path) -> training.Record:
+        return training.run(recipe, folder, console)
+
+    ablation, told = tune(ablation, ledger, execute)
     recipes = ablation.recipes()
-    failures = ledger.complete(recipes, lambda recipe, at: training.run(recipe, at, console))
+    failures = ledger.complete(recipes, execute)
     if not leads():
         return EXIT_FAILED if failures else 0
     records = ledger.records(recipes)
     if PUBLISH.value:
         home = Path("results") / ablation.name
-        write_records(home / f"{ablation.preset}.jsonl", records)
+        write_records(home / f"{ablation.preset}.jsonl", [*told, *records])
     print_report(console, ablation, records)
     console.print(f"Report and figure: {write_report(home, ablation, records)}", highlight=False)
     for failure in failures:

@@ -10,6 +10,7 @@ on many that share `runs/`, it shares the runs. Exit status as of `experiments/a
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -17,15 +18,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from cnnlab import training
-from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_report
+from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_records, write_report
 from cnnlab.evidence.cluster import connect, on_ray
 from cnnlab.evidence.processes import on_processes, shares
-from cnnlab.evidence.published import load_ablations
+from cnnlab.evidence.published import PRESETS, load_ablations, rewrite
+from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.evidence.sweep import Done, Run, one_by_one, prepare, time_left
 from cnnlab.launch import EXIT_FAILED, guarded
 from cnnlab.names import unknown
 
-PRESETS = ("digits", "cpu", "paper")
 EXECUTORS = ("local", "ray")
 
 Executor = Callable[[Iterable[Run]], Iterator[Done]]
@@ -51,20 +52,50 @@ def reproduce(args: argparse.Namespace) -> int:
     for ablation in ablations:
         for recipe in ablation.arms.values():
             training.inspect(recipe)
-    homes = [Path(args.workdir) / ablation.name for ablation in ablations]
-    sweeps = [
-        [Run(Ledger(home.resolve() / ablation.preset), recipe) for recipe in ablation.recipes()]
-        for ablation, home in zip(ablations, homes, strict=True)
-    ]
-    failures = _complete([run for sweep in sweeps for run in sweep], args, console)
-    for ablation, home, sweep in zip(ablations, homes, sweeps, strict=True):
-        records = sweep[0].ledger.records(run.recipe for run in sweep)
-        print_report(console, ablation, records)
-        page = write_report(home, ablation, records)
+    sweeps = [_Sweep(ablation, Path(args.workdir) / ablation.name) for ablation in ablations]
+    failures = _complete(sweeps, _Sweep.selection, args, console)
+    # What is left of a selection that failed cannot go on.
+    sweeps = [sweep.tuned() for sweep in sweeps if all(run.finished for run in sweep.selection())]
+    failures += _complete(sweeps, _Sweep.runs, args, console)
+    for sweep in sweeps:
+        records = sweep.ledger.records(run.recipe for run in sweep.runs())
+        print_report(console, sweep.ablation, records)
+        page = write_report(sweep.home, sweep.ablation, records)
         console.print(f"Report and figure: {page}", highlight=False)
+        if args.publish and len(records) == len(sweep.runs()):
+            told = sweep.ledger.records(run.recipe for run in sweep.selection())
+            published = Path("results") / sweep.home.name / f"{sweep.ablation.preset}.jsonl"
+            write_records(published, [*told, *records])
+    if args.publish:
+        rewrite(Path("results"), Path("configs"), Path("README.md"))
     for failure in failures:
         console.print(f"[red]{escape(failure)}", highlight=False)
     return EXIT_FAILED if failures else 0
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """An ablation, and the folder of its reports and runs."""
+
+    ablation: Ablation
+    home: Path
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.home.resolve() / self.ablation.preset)
+
+    def selection(self) -> list[Run]:
+        """The runs that tell the learning rates."""
+        return [Run(self.ledger, recipe) for recipe in selection_recipes(self.ablation)]
+
+    def runs(self) -> list[Run]:
+        """The runs of the table; before `tuned`, as many and as long."""
+        return [Run(self.ledger, recipe) for recipe in self.ablation.recipes()]
+
+    def tuned(self) -> "_Sweep":
+        """With each arm at the learning rate that the selection gives."""
+        told = self.ledger.records(selection_recipes(self.ablation))
+        return replace(self, ablation=choose_rates(self.ablation, told))
 
 
 def _chosen(ablations: list[Ablation], args: argparse.Namespace) -> list[Ablation]:
@@ -75,17 +106,23 @@ def _chosen(ablations: list[Ablation], args: argparse.Namespace) -> list[Ablatio
     return [ablation for ablation in ablations if ablation.claim.id in (args.claims or ids)]
 
 
-def _complete(runs: list[Run], args: argparse.Namespace, console: Console) -> list[str]:
-    """Do the missing runs, and say after each how long the rest will take."""
-    missing = [run for run in runs if not run.finished]
+def _complete(
+    sweeps: list[_Sweep],
+    stage: Callable[[_Sweep], list[Run]],
+    args: argparse.Namespace,
+    console: Console,
+) -> list[str]:
+    """Do the missing runs of a stage, and say after each how long all the rest will take."""
+    missing = [run for sweep in sweeps for run in stage(sweep) if not run.finished]
     if not missing:
         return []
+    everything = [run for sweep in sweeps for run in (*sweep.selection(), *sweep.runs())]
     execute, at_once = _executor(args, console)
-    _say_left(runs, at_once, console)
+    _say_left(everything, at_once, console)
     failures = []
     for _, said in execute(missing):
         failures += said
-        _say_left(runs, at_once, console)
+        _say_left(everything, at_once, console)
     return failures
 
 
@@ -122,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--claims", type=lambda ids: ids.split(","), help="ids, e.g. E1,E2; all if left out"
+    )
+    parser.add_argument(
+        "--publish", action="store_true", help="also write results/ and the README's summary"
     )
     parser.add_argument("--workdir", default="runs", help="where the runs' folders are kept")
     parser.add_argument(

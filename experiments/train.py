@@ -8,17 +8,18 @@ many hosts that share a file system, start it on each with `--distributed` (see
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from cnnlab import training
-from cnnlab.evidence import Ablation, Ledger
+from cnnlab.evidence import Ablation, Ledger, tune
 from cnnlab.launch import EXIT_FAILED, launch
 from cnnlab.training.placement import leads
 
-ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; by name the first if left out.")
+ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; the first if left out.")
 SEED = flags.DEFINE_integer("seed", 0, "What everything random is derived from.")
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
 
@@ -26,9 +27,11 @@ WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are ke
 def main(config: ConfigDict) -> int:
     """Train, and print where the run is kept and what it ended with."""
     ablation = Ablation.from_config(config)
-    recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), SEED.value)
-    training.inspect(recipe)
+    arm = ARM.value or next(iter(ablation.arms))
+    training.inspect(ablation.recipe(arm, SEED.value))
     ledger = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset)
+    alone = replace(ablation, arms={arm: ablation.arms[arm]})
+    recipe = tune(alone, ledger, training.run)[0].recipe(arm, SEED.value)
     failures = ledger.complete([recipe], training.run)
     if not leads():
         return EXIT_FAILED if failures else 0

@@ -221,7 +221,8 @@ CLAIMS = [
 class TestClaims:
     @pytest.fixture(autouse=True)
     def _claims(self, monkeypatch):
-        monkeypatch.setattr(evidence, "arithmetic_table", lambda: pd.DataFrame(CLAIMS))
+        monkeypatch.setattr(evidence, "arithmetic_table", lambda: pd.DataFrame(CLAIMS[:1]))
+        monkeypatch.setattr(evidence, "empirical_table", lambda: pd.DataFrame(CLAIMS[1:]))
 
     def test_formats_agree(self, printed):
         assert json.loads(printed("claims", "--format", "json")) == CLAIMS
@@ -252,6 +253,20 @@ class TestClaims:
         lines = printed("claims").splitlines()
         assert max(map(len, lines)) == 72
         assert "".join(lines).count("that") == 12 * len(CLAIMS)
+
+    def test_where_nothing_is_published(self, run, monkeypatch):
+        monkeypatch.setattr(evidence, "empirical_table", pd.DataFrame)
+        status, out, said = run("claims", "--format", "json")
+        assert (status, json.loads(out)) == (0, CLAIMS[:1])
+        configs = Path(cnnlab.__file__).parents[1] / "configs"
+        assert said == f"no claims that take training: looked in {configs}\n"
+
+    def test_records_that_do_not_belong(self, run, monkeypatch):
+        def refuse():
+            raise evidence.ForeignRecord("cpu.jsonl: arm 'a' is not known")
+
+        monkeypatch.setattr(evidence, "empirical_table", refuse)
+        assert run("claims") == (2, "", "error: cpu.jsonl: arm 'a' is not known\n")
 
     def test_one_that_disagrees(self, run, monkeypatch):
         table = pd.DataFrame([*CLAIMS, CLAIMS[0] | {"outcome": "disagrees"}])

@@ -4,13 +4,10 @@ from cnnlab.evidence.ablation import Ablation, blank_config
 from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arithmetic_table
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.ledger import Ledger
-from cnnlab.evidence.report import (
-    ForeignRecord,
-    print_report,
-    read_records,
-    write_records,
-    write_report,
-)
+from cnnlab.evidence.published import empirical_table
+from cnnlab.evidence.records import ForeignRecord, read_records, write_records
+from cnnlab.evidence.report import print_report, write_report
+from cnnlab.evidence.selection import RateNotChosen, tune
 from cnnlab.evidence.sweep import CannotSweep
 from cnnlab.evidence.verdict import Verdict, judge_claim
 
@@ -24,12 +21,15 @@ __all__ = [
     "ForeignRecord",
     "Ledger",
     "PaperFigure",
+    "RateNotChosen",
     "Verdict",
     "arithmetic_table",
     "blank_config",
+    "empirical_table",
     "judge_claim",
     "print_report",
     "read_records",
+    "tune",
     "write_records",
     "write_report",
 ]

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
+from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.claim import Claim
-from cnnlab.evidence.statistics import LEVEL
+from cnnlab.evidence.selection import at_the_edge
+from cnnlab.evidence.statistics import LEVEL, POWER
 from cnnlab.evidence.verdict import SIGNIFICANCE, metric_unit
 from cnnlab.training.record import Record
 
 
-def caption(claim: Claim, preset: str, records: Iterable[Record]) -> str:
+def caption(ablation: Ablation, records: Iterable[Record]) -> str:
     """What a reader must know to trust the tables.
 
     Data, seeds, commit and device are listed in full where the records differ in them.
@@ -16,23 +18,54 @@ def caption(claim: Claim, preset: str, records: Iterable[Record]) -> str:
     records = list(records)
     if not records:
         return "No runs yet."
+    parts = [
+        f"Data: {listed(_data(record) for record in records)}.",
+        f"Preset: {ablation.preset}.",
+        f"Seeds: {_seeds(records)}.",
+        _rates(ablation),
+        _diverged(records),
+        *_how_to_read(ablation.claim),
+        f"Commit: {listed(_commit(record) for record in records)}.",
+        f"Device: {listed(str(record.environment['device']) for record in records)}.",
+        f"JAX: {listed(str(record.environment['jax']) for record in records)}.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _how_to_read(claim: Claim) -> list[str]:
     name, level = claim.metric.replace("_", " "), f"{LEVEL:.0%}"
     unit = " in percent" if metric_unit(claim.metric) else ""
-    return " ".join(
-        [
-            f"Data: {listed(_data(record) for record in records)}.",
-            f"Preset: {preset}.",
-            f"Seeds: {_seeds(records)}.",
-            f"The {name}{unit} is the mean over seeds ± half the {level} t interval (left out for "
-            f"a single run or runs that all agree); differences come with their {level} Welch "
-            f"interval{_equivalence_clause(claim)}.",
-            "Weights are all trainable parameters; a MAC is one multiply-add; MACs and activation "
-            "memory (float32) are of one image, forward.",
-            f"Commit: {listed(_commit(record) for record in records)}.",
-            f"Device: {listed(str(record.environment['device']) for record in records)}.",
-            f"JAX: {listed(str(record.environment['jax']) for record in records)}.",
-        ]
+    tests = len(claim.comparisons)
+    return [
+        f"The {name}{unit} is the mean over seeds ± half the {level} t interval (left out for a "
+        f"single run or runs that all agree); differences come with their {level} Welch interval, "
+        f"and p, by Holm for {tests} comparison{'s' * (tests > 1)}, decides below "
+        f"{SIGNIFICANCE}{_equivalence_clause(claim)}. What is undecided says with how many runs an "
+        f"arm it should be decided with {POWER:.0%} probability, if difference and spread are as "
+        "seen.",
+        "Weights are all trainable parameters; a MAC is one multiply-add; MACs and activation "
+        "memory (float32) are of one image, forward.",
+    ]
+
+
+def _rates(ablation: Ablation) -> str:
+    if not ablation.rates:
+        return ""
+    rates = ", ".join(f"{rate:g}" for rate in ablation.rates)
+    text = (
+        f"Each arm's learning rate is the one of {rates} with the least validation error in one "
+        f"run (seed {SELECTION_SEED})"
     )
+    if edge := at_the_edge(ablation):
+        text += f"; at the edge of these, so that a better may lie beyond: {', '.join(edge)}"
+    return f"{text}."
+
+
+def _diverged(records: Sequence[Record]) -> str:
+    diverged = [record for record in records if record.diverged]
+    if not diverged:
+        return ""
+    return f"Runs that diverged, and count as guessing: {_seeds(diverged, by_arm=True)}."
 
 
 def _data(record: Record) -> str:
@@ -42,7 +75,7 @@ def _data(record: Record) -> str:
 def _equivalence_clause(claim: Claim) -> str:
     if all(comparison.expect != "equivalent" for comparison in claim.comparisons):
         return ""
-    return f", equivalence is two one-sided Welch tests at p < {SIGNIFICANCE}"
+    return ", equivalence by two one-sided Welch tests"
 
 
 def _commit(record: Record) -> str:
@@ -60,13 +93,13 @@ def listed(items: Iterable[object]) -> str:
     return "; ".join(sorted({str(item) for item in items}))
 
 
-def _seeds(records: Sequence[Record]) -> str:
-    """The seeds run: once where all arms have the same, else arm by arm."""
+def _seeds(records: Sequence[Record], by_arm: bool = False) -> str:
+    """The seeds run: once where all arms have the same, else (or as asked) arm by arm."""
     arms = sorted({record.arm for record in records})
-    by_arm = {arm: _ranges({r.seed for r in records if r.arm == arm}) for arm in arms}
-    if len(set(by_arm.values())) == 1:
-        return next(iter(by_arm.values()))
-    return ", ".join(f"{arm} {seeds}" for arm, seeds in by_arm.items())
+    seeds = {arm: _ranges({r.seed for r in records if r.arm == arm}) for arm in arms}
+    if len(set(seeds.values())) == 1 and not by_arm:
+        return next(iter(seeds.values()))
+    return ", ".join(f"{arm} {ranges}" for arm, ranges in seeds.items())
 
 
 def _ranges(seeds: set[int]) -> str:

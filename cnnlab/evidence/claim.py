@@ -90,7 +90,7 @@ class Comparison:
         if self.beyond is not None:
             if len(self.beyond) != 2:
                 raise ValueError(
-                    f"beyond takes two arms, a treatment and a baseline: {self.beyond}"
+                    f"beyond = {self.beyond} must be two arms, as treatment and baseline"
                 )
             if not isinstance(self.baseline, str):
                 raise ValueError(f"baseline={self.baseline} is a number and has no beyond")
@@ -115,6 +115,13 @@ class Comparison:
     def constant(self) -> float:
         """The number that the treatment is held against; 0 where that is an arm."""
         return 0.0 if isinstance(self.baseline, str) else float(self.baseline)
+
+    @property
+    def expectation(self) -> str:
+        """What the claim expects, in words: ``deep worse than shallow``."""
+        link = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}
+        words = f"{self.treatment} {link[self.expect]} {self.baseline}"
+        return f"{words}, beyond {' against '.join(self.beyond)}" if self.beyond else words
 
     @property
     def difference(self) -> str:

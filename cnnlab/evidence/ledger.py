@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from cnnlab import data
 from cnnlab.training import NotFinite, Record, UnusableFolder
 from cnnlab.training.placement import agreed, leads
-from cnnlab.training.recipe import identity
+from cnnlab.training.recipe import essence
 
 Execute = Callable[[ConfigDict, Path], Record]
 
@@ -37,7 +37,7 @@ class Ledger:
     def folder(self, recipe: ConfigDict) -> Path:
         """Where a run belongs: its arm, its seed, and a digest of its recipe and data."""
         dataset = data.open_dataset(recipe.data.name, directory=recipe.data.directory or None)
-        whole = {"recipe": identity(recipe), "data": dataset.fingerprint}
+        whole = {"recipe": essence(recipe), "data": dataset.fingerprint}
         key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
         return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.evidence.claim import Claim
+from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import LEVEL, mean_interval
 from cnnlab.evidence.verdict import (
     Verdict,
@@ -34,7 +34,8 @@ def figure(
     """Draws one row an arm and saves it as PNG; the same records give the same file.
 
     Each dot is a run; the upright tick and the bar are the mean and its 95% t interval. The arm
-    the claim speaks of is orange, and a dashed line marks the mean of the arm it is held against.
+    the claim speaks of is orange, and a dashed line marks what it is held against: the mean of an
+    arm, or a number.
 
     Args:
         claim: gives title and metric.
@@ -48,18 +49,17 @@ def figure(
     """
     records = list(records)
     values = {arm: list(metric_values(records, arm, claim.metric).values()) for arm in arm_names}
-    treatment, baseline = verdicts[0].comparison.arms
+    comparison = verdicts[0].comparison
     drawing = Figure(figsize=(_WIDTH_INCHES, 1.9 + _ROW_INCHES * len(values)), layout="constrained")
     axes = drawing.add_subplot()
     for row, (arm, runs) in enumerate(values.items()):
-        _draw_arm(axes, row, runs, _ORANGE if arm == treatment else _BLUE)
-    if values.get(baseline):
-        mean = sum(values[baseline]) / len(values[baseline])
-        axes.axvline(mean, color=_GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
+        _draw_arm(axes, row, runs, _ORANGE if arm == comparison.treatment else _BLUE)
+    for baseline in _baseline(comparison, values):
+        axes.axvline(baseline, color=_GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
     _dress(axes, values)
     axes.set_xlabel(_x_label(claim, records))
     drawing.suptitle(_title(claim, verdicts[0]), x=0.02, ha="left", fontsize=10.5)
-    drawing.supxlabel(_key(baseline), x=0.02, ha="left", fontsize=8, color=_GREY)
+    drawing.supxlabel(_key(comparison), x=0.02, ha="left", fontsize=8, color=_GREY)
     drawing.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
 
 
@@ -103,7 +103,17 @@ def _x_label(claim: Claim, records: Sequence[Record]) -> str:
     return "\n".join([name, *textwrap.wrap(titles, width=84)])
 
 
-def _key(baseline: str) -> str:
+def _baseline(comparison: Comparison, values: dict[str, list[float]]) -> list[float]:
+    """What the treatment is held against: a number, or an arm's mean if that was run."""
+    if not isinstance(comparison.baseline, str):
+        return [comparison.constant]
+    runs = values[comparison.baseline]
+    return [sum(runs) / len(runs)] if runs else []
+
+
+def _key(comparison: Comparison) -> str:
+    mean = "mean of " if isinstance(comparison.baseline, str) else ""
     return (
-        f"dot: one seed   tick and bar: mean, {LEVEL:.0%} t interval   dashed: mean of {baseline}"
+        f"dot: one seed   tick and bar: mean, {LEVEL:.0%} t interval   "
+        f"dashed: {mean}{comparison.baseline}"
     )

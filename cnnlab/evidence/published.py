@@ -1,15 +1,24 @@
-"""Published results: the reports under `results/` and the README's block, from records alone."""
+"""Published results: what stands under `results/`, made from records alone."""
 
 import runpy
 from pathlib import Path
+from typing import Any
 
-from cnnlab.evidence import tables
+import pandas as pd
+
 from cnnlab.evidence.ablation import Ablation
-from cnnlab.evidence.caption import titles
-from cnnlab.evidence.report import read_records, write_report
-from cnnlab.evidence.verdict import judge
-from cnnlab.training import Record
+from cnnlab.evidence.overview import Result, by_claim, overview, summary
+from cnnlab.evidence.records import ForeignRecord, differences, read_records
+from cnnlab.evidence.report import write_report
+from cnnlab.evidence.tables import format_n
+from cnnlab.training.recipe import identity
 from cnnlab.training.record import write_whole
+
+PRESETS = ("cpu", "digits", "paper")
+"""What configs can be asked for; the first that was run stands for a claim."""
+
+HOME = Path(__file__).parents[2]
+"""The checkout that holds this file, with its `results` and `configs`; elsewhere it has neither."""
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -18,8 +27,35 @@ class MarkerMissing(ValueError):
     """A text without the two markers between which the results stand."""
 
 
+class CannotPublish(ValueError):
+    """Runs that are not those that the config file describes: nobody could make them again."""
+
+
+def check_publishable(ablation: Ablation, configs: Path) -> None:
+    """Refuse to publish what was set on the command line and stands in no config.
+
+    Raises:
+        CannotPublish: there is no `configs/<name>.py`, or its arms are other ones; says in what.
+    """
+    config = configs / f"{ablation.name}.py"
+    if not config.exists():
+        raise CannotPublish(f"no {config}, to make the published results again from")
+    described = load_ablation(config, ablation.preset)
+    if differing := list(differences(_runs(ablation), _runs(described))):
+        raise CannotPublish(
+            f"what is published is made again from {config}, which has it otherwise: "
+            + "; ".join(differing)
+        )
+
+
+def _runs(ablation: Ablation) -> dict[str, Any]:
+    """What makes an ablation's runs those that they are."""
+    arms = {arm: identity(recipe) for arm, recipe in ablation.arms.items()}
+    return {"seeds": ablation.seeds, "rates": ablation.rates, "arms": arms}
+
+
 def rewrite(results: Path, configs: Path, readme: Path) -> list[Path]:
-    """Rewrite every report under `results`, and the block of `readme` that shows them.
+    """Rewrite every report under `results`, their overview, and the summary in `readme`.
 
     The records in `results/<name>/<preset>.jsonl` are of the ablation `configs/<name>.py:<preset>`.
 
@@ -29,24 +65,89 @@ def rewrite(results: Path, configs: Path, readme: Path) -> list[Path]:
         readme: a Markdown file with the lines `BEGIN` and `END`.
 
     Returns:
-        The reports' pages.
+        The pages written, the overview last.
 
     Raises:
         MarkerMissing: `readme` lacks a marker; nothing was written.
-        ForeignRecord: a record is not of its ablation, as when the config has changed since.
-        FileNotFoundError: there is no `readme`, or no config to some records.
+        ForeignRecord, RateNotChosen: records have no ablation, or are not of theirs, as when the
+            config has changed since, or do not tell an arm's learning rate.
+        FileNotFoundError: there is no `readme`.
     """
     text = readme.read_text()
     replace_block(text, "")
-    pages, sections = [], []
-    for path in sorted(results.glob("*/*.jsonl")):
-        ablation = load_ablation(configs / f"{path.parent.name}.py", path.stem)
-        records = read_records(path, ablation)
-        page = write_report(path.parent, ablation, records)
-        pages.append(page)
-        sections.append(section(ablation, records, page.relative_to(readme.parent)))
-    write_whole(readme, replace_block(text, "\n\n".join(sections)))
+    presets = read_results(results, configs)
+    pages = [
+        write_report(results / result.ablation.name, result.ablation, list(result.records))
+        for found in presets.values()
+        for result in found
+        if result.records
+    ]
+    pages.append(results / "README.md")
+    write_whole(pages[-1], overview(presets))
+    block = summary(next(iter(presets.values()), []), f"{results.name}/")
+    write_whole(readme, replace_block(text, block))
     return pages
+
+
+def read_results(results: Path, configs: Path) -> dict[str, list[Result]]:
+    """Of each preset, the claims that have it, by their ids, with their records.
+
+    The presets that were run come first, as in `PRESETS`.
+
+    Raises:
+        As `rewrite`, but for the marker.
+    """
+    paths = sorted(results.glob("*/*.jsonl"))
+    run = {path.stem for path in paths}
+    order = sorted({*PRESETS, *run}, key=lambda preset: (preset not in run, _rank(preset), preset))
+    described = {preset: load_ablations(configs, preset) for preset in order}
+    for path in paths:
+        if path.parent.name not in {ablation.name for ablation in described[path.stem]}:
+            config = configs / f"{path.parent.name}.py"
+            raise ForeignRecord(f"{path}: there is no {config} with a preset {path.stem!r}")
+    return {
+        preset: [_result(results, ablation) for ablation in ablations]
+        for preset, ablations in described.items()
+    }
+
+
+def empirical_table(home: Path = HOME) -> pd.DataFrame:
+    """The claims that only training can check, with their verdicts from published records.
+
+    Returns:
+        One row a claim, with the columns of `arithmetic_table`; ``the note says`` is what it makes
+        one expect, ``outcome`` "supported", "refuted", "undecided" or "not run".
+
+    Raises:
+        As `read_results`.
+    """
+    presets = read_results(home / "results", home / "configs")
+    return pd.DataFrame([_row(lead) for lead, *_ in by_claim(presets)])
+
+
+def _row(result: Result) -> dict[str, str]:
+    claim, ours = result.ablation.claim, ""
+    if result.records:
+        runs = format_n(result.verdicts[0].n)
+        ours = f"{result.difference or 'no interval'} (n = {runs}, preset {result.ablation.preset})"
+    return {
+        "id": claim.id,
+        "claim": claim.statement.rstrip("."),
+        "source": claim.source,
+        "the note says": claim.comparisons[0].expectation,
+        "ours": ours,
+        "outcome": result.outcome,
+        "why": "",
+    }
+
+
+def _rank(preset: str) -> int:
+    return PRESETS.index(preset) if preset in PRESETS else len(PRESETS)
+
+
+def _result(results: Path, ablation: Ablation) -> Result:
+    path = results / ablation.name / f"{ablation.preset}.jsonl"
+    return Result(*read_records(path, ablation)) if path.exists() else Result(ablation, [])
 
 
 def load_ablation(config: Path, preset: str) -> Ablation:
@@ -74,20 +175,6 @@ def load_ablations(configs: Path, preset: str) -> list[Ablation]:
             if not str(error).startswith(f"unknown preset: {preset!r}"):
                 raise
     return sorted(found, key=lambda ablation: (len(ablation.claim.id), ablation.claim.id))
-
-
-def section(ablation: Ablation, records: list[Record], page: Path) -> str:
-    """One ablation's result for the README: claim, verdict, arms and where the rest stands."""
-    claim = ablation.claim
-    parts = [
-        f"### {claim.title} (preset `{ablation.preset}`)",
-        tables.verdict_markdown(judge(claim.comparisons[0], records, claim.metric)),
-        tables.arms_markdown(ablation, records),
-        f"Data: {titles(records)}. "
-        f"[All comparisons, and how to read the numbers]({page.as_posix()}); "
-        f"[every run in a figure]({page.with_suffix('.png').as_posix()}).",
-    ]
-    return "\n\n".join(parts)
 
 
 def replace_block(text: str, block: str) -> str:

@@ -1,66 +1,124 @@
-"""An ablation's report: tables and a figure, made from its records and nothing else."""
+"""An ablation's report: a page, tables and a figure, made from its records and nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-from cnnlab.evidence import plots, tables
+from cnnlab.evidence import plots
 from cnnlab.evidence.ablation import Ablation
-from cnnlab.evidence.caption import titles
-from cnnlab.evidence.verdict import judge_claim
+from cnnlab.evidence.caption import caption, titles
+from cnnlab.evidence.layout import COLOURS, latex_float, markdown_table, rich_table, stacked
+from cnnlab.evidence.tables import (
+    PAPER,
+    SOURCE,
+    arms_table,
+    comparisons_table,
+    format_n,
+    readable_arms,
+    readable_comparisons,
+)
+from cnnlab.evidence.verdict import Verdict, judge_claim
 from cnnlab.training import Record
-from cnnlab.training.recipe import completed, identity
 from cnnlab.training.record import write_whole
 
 
-class ForeignRecord(ValueError):
-    """A record of a run that the ablation does not have."""
+def verdict_sentence(verdict: Verdict) -> str:
+    """The verdict in one sentence, from what was compared to the numbers behind it."""
+    comparison = verdict.comparison
+    arms = f"{comparison.treatment} against {comparison.baseline}"
+    if comparison.beyond:
+        arms += f", beyond {' against '.join(comparison.beyond)}"
+    return f"{arms} (n = {format_n(verdict.n)}): {verdict.reason}."
 
 
-def read_records(path: Path, ablation: Ablation) -> list[Record]:
-    """The published records of an ablation, one JSON line each.
+def verdict_markdown(verdict: Verdict) -> str:
+    """The verdict's sentence with its outcome in bold before it."""
+    return f"**{verdict.outcome.capitalize()}**: {verdict_sentence(verdict)}"
+
+
+def report_markdown(
+    ablation: Ablation, records: Iterable[Record], verdicts: Sequence[Verdict]
+) -> str:
+    """The whole result as a Markdown page: claim, verdict, both tables, caption and caveats.
 
     Raises:
-        ForeignRecord: a record is not of one of the ablation's recipes, as when the config has
-            changed since.
+        ValueError: as `arms_table`.
     """
-    records = [Record.from_json(line) for line in path.read_text().splitlines()]
-    for record in records:
-        if record.arm not in ablation.arms or completed(record.config) != identity(
-            ablation.recipe(record.arm, record.seed)
-        ):
-            run = f"arm {record.arm!r} seed {record.seed}"
-            raise ForeignRecord(f"{path}: {run} was run with another recipe than the config's")
-    return records
+    claim, records = ablation.claim, list(records)
+    parts = [
+        f"# {claim.title}",
+        f"Source of the claim: {claim.source}.",
+        verdict_markdown(verdicts[0]),
+        markdown_table(readable_arms(ablation, records)),
+        markdown_table(readable_comparisons(claim, verdicts)),
+        caption(ablation, records),
+        *filter(None, [claim.caveats]),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Publish records at `path`, sorted by arm and seed."""
-    ordered = sorted(records, key=lambda record: (record.arm, record.seed))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, "".join(record.to_json() + "\n" for record in ordered))
+def report_latex(ablation: Ablation, records: Iterable[Record], verdicts: Sequence[Verdict]) -> str:
+    """Both tables as LaTeX floats; the document needs the package booktabs.
+
+    Raises:
+        ValueError: as `arms_table`.
+    """
+    claim, records, verdict = ablation.claim, list(records), verdicts[0]
+    title = f"{claim.title}. {verdict.outcome.capitalize()}."
+    return (
+        "% needs \\usepackage{booktabs}\n"
+        + latex_float(
+            readable_arms(ablation, records),
+            f"{title} {caption(ablation, records)}",
+            f"tab:{claim.id}-arms",
+        )
+        + "\n"
+        + latex_float(
+            readable_comparisons(claim, verdicts),
+            f"{claim.id}: {verdict_sentence(verdict)} Data: {titles(records)}.",
+            f"tab:{claim.id}-comparisons",
+        )
+    )
+
+
+def print_report(console: Console, ablation: Ablation, records: Iterable[Record]) -> None:
+    """Prints claim, tables, caption and, last, the verdict; at home in 80 columns.
+
+    Raises:
+        ValueError: as `arms_table`.
+    """
+    claim, records = ablation.claim, list(records)
+    verdicts = judge_claim(claim, records)
+    console.print(Text(claim.title, style="bold"))
+    console.print(Text(f"Source of the claim: {claim.source}."))
+    console.print(rich_table(readable_arms(ablation, records)))
+    comparisons = readable_comparisons(claim, verdicts)
+    console.print(rich_table(stacked(comparisons), row_lines=True))
+    for row in comparisons.to_dict("records"):
+        if row.get(PAPER):
+            console.print(Text(f"{row[PAPER]}: {row[SOURCE]}."))
+    for text in filter(None, (caption(ablation, records), claim.caveats)):
+        console.print(Text(text, style="dim"))
+    outcome = verdicts[0].outcome
+    heading = Text(f"\n{outcome.upper()}", style=f"bold {COLOURS[outcome]}")
+    console.print(heading + Text(f": {verdict_sentence(verdicts[0])}"))
 
 
 def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Path:
     """Write `<preset>.md`, `.csv`, `.tex` and `.png` into `folder`; returns the Markdown's path."""
-    claim, arms = ablation.claim, tuple(ablation.arms)
-    verdicts = judge_claim(claim, records)
+    verdicts = judge_claim(ablation.claim, records)
     folder.mkdir(parents=True, exist_ok=True)
     page, figure = folder / f"{ablation.preset}.md", folder / f"{ablation.preset}.png"
-    plots.figure(claim, arms, records, verdicts, figure)
-    text = tables.report_markdown(ablation, records, verdicts)
+    plots.figure(ablation.claim, tuple(ablation.arms), records, verdicts, figure)
+    text = report_markdown(ablation, records, verdicts)
     write_whole(page, f"{text}\n![every run's error, by arm]({figure.name})\n")
-    write_whole(page.with_suffix(".tex"), tables.report_latex(ablation, records, verdicts))
+    write_whole(page.with_suffix(".tex"), report_latex(ablation, records, verdicts))
     numbers = {
-        f"{ablation.preset}.csv": tables.arms_table(claim, arms, records),
-        f"{ablation.preset}-comparisons.csv": tables.comparisons_table(verdicts),
+        f"{ablation.preset}.csv": arms_table(ablation, records),
+        f"{ablation.preset}-comparisons.csv": comparisons_table(verdicts),
     }
     for name, table in numbers.items():
         write_whole(folder / name, table.assign(data=titles(records)).to_csv(index=False))
     return page
-
-
-def print_report(console: Console, ablation: Ablation, records: list[Record]) -> None:
-    """Print tables and verdict."""
-    tables.print_report(console, ablation, records, judge_claim(ablation.claim, records))

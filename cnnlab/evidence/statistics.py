@@ -75,7 +75,8 @@ class Contrast:
 
     def interval(self, level: float = LEVEL) -> Interval:
         """The interval of a single sample."""
-        return Interval(float(self.estimate), *map(float, self.ends(level)), level)
+        low, high = self.ends(level)
+        return Interval(float(self.estimate), float(low), float(high), level)
 
     def p_outside(self, margin: float = 0.0) -> Any:
         """p of the sum's being within ``-margin .. margin``; two-sided, so 0 tests a difference."""
@@ -94,7 +95,9 @@ class Contrast:
     def power_inside(self, margin: float, significance: float) -> Any:
         """How probably `p_inside` is below `significance`, were the estimate true; at least."""
         near, far = (margin + sign * np.abs(self.estimate) for sign in (-1, 1))
-        return sum(_power(room / self.error, significance, self.degrees) for room in (near, far)) - 1
+        return (
+            sum(_power(room / self.error, significance, self.degrees) for room in (near, far)) - 1
+        )
 
 
 def _power(distance: Any, significance: float, degrees: Any) -> Any:

@@ -14,13 +14,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 from rich.console import Console
 
 from cnnlab import training
+from cnnlab.data import Dataset
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.native.memory import keep_memory
 from cnnlab.training import Record, placement
+from cnnlab.training.recipe import plan
 
 LOST = 3
 """How often the process or the machine of a run may be lost before the run counts as failed."""
@@ -70,8 +72,27 @@ class Run:
         whole = Record.read(record)
         return float(whole.steps * whole.config["train"]["batch_size"] / rates[-1])
 
+    def work(self) -> float:
+        """How much it computes: multiply-adds of a forward pass, times the images trained on."""
+        recipe = self.recipe.copy_and_resolve_references()
+        del recipe.unlock().arm, recipe.seed
+        recipe.optimizer.learning_rate = 0.0  # so that what differs in nothing else is one
+        return _work(FrozenConfigDict(recipe))
+
     def __str__(self) -> str:
         return f"{self.recipe.arm} seed {self.recipe.seed} in {self.ledger.root}"
+
+
+@functools.lru_cache
+def _work(recipe: FrozenConfigDict) -> float:
+    dataset, network = training.inspect(recipe)
+    steps = plan(recipe, _examples(dataset)).steps
+    return float(network.macs) * steps * recipe.train.batch_size
+
+
+@functools.lru_cache
+def _examples(dataset: Dataset) -> int:
+    return len(dataset.split("train").labels)
 
 
 Done = tuple[Run, list[str]]
@@ -105,19 +126,25 @@ class TimeLeft(NamedTuple):
 def time_left(runs: Iterable[Run], at_once: int) -> TimeLeft:
     """How long the unfinished of `runs` take, `at_once` at a time.
 
-    A run is taken to need as long as the finished ones of its arm did, else as the finished ones of
-    its ledger; half-finished runs count whole.
+    A run is taken to need as long as the finished ones of its arm did, else as long for its work as
+    the finished ones of its ledger needed for theirs, else as those of all; half-finished runs
+    count whole.
     """
     arms: dict[tuple[Path, str], list[float]] = defaultdict(list)
-    ledgers: dict[Path, list[float]] = defaultdict(list)
+    paces: dict[Path | None, list[float]] = defaultdict(list)
     missing = []
     for run in runs:
         seconds = run.seconds()
         if not run.finished:
-            missing.append((run.ledger.root, run.recipe.arm))
+            missing.append(run)
         elif seconds is not None:
             arms[run.ledger.root, run.recipe.arm].append(seconds)
-            ledgers[run.ledger.root].append(seconds)
-    known = [arms.get(key) or ledgers.get(key[0]) for key in missing]
-    total = sum(fmean(times) for times in known if times)
-    return TimeLeft(total / min(at_once, len(missing) or 1), sum(not times for times in known))
+            for whose in (run.ledger.root, None):
+                paces[whose].append(seconds / run.work())
+    known = []
+    for run in missing:
+        if times := arms.get((run.ledger.root, run.recipe.arm)):
+            known.append(fmean(times))
+        elif pace := paces.get(run.ledger.root) or paces.get(None):
+            known.append(fmean(pace) * run.work())
+    return TimeLeft(sum(known) / min(at_once, len(missing) or 1), len(missing) - len(known))

@@ -75,14 +75,14 @@ def training_set(dataset: Dataset) -> TrainingSet:
 
 
 def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
-    """Compile what a run needs; at once where another seed of the recipe did it before.
+    """Compile what a run needs; at once where another run of the same training did it before.
 
     Raises:
         RecipeError: durations that do not go with the size of the training set.
         BackendError: what `$CNNLAB_CONV` asks for does not exist or cannot be used here.
     """
     shared = recipe.to_dict()
-    del shared["seed"], shared["arm"]
+    del shared["seed"], shared["arm"], shared["probe"], shared["train"]["on_divergence"]
     lengths = placement.dispatch_lengths()
     return _compile(FrozenConfigDict(shared), dataset, lengths, ops.preferred())
 

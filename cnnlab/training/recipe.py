@@ -81,6 +81,22 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     return _filled(config, identity(default_recipe()))
 
 
+def essence(recipe: ConfigDict) -> dict[str, Any]:
+    """The part of a run's identity that differs from the default recipe.
+
+    It stays what it is when recipes get a new key.
+    """
+    return _beyond(identity(recipe), identity(default_recipe()))
+
+
+def _beyond(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _beyond(value, defaults[key]) if isinstance(value, dict) and key in defaults else value
+        for key, value in config.items()
+        if key not in defaults or value != defaults[key]
+    }
+
+
 def _filled(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     inner = {
         key: _filled(config[key], value)

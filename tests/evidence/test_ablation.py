@@ -139,3 +139,31 @@ def test_a_metric_that_no_record_will_have_is_refused_before_any_run() -> None:
         config.claim.metric = "test_eror"
     with pytest.raises(RecipeError, match=r"claim.metric: 'test_eror'.*did you mean 'test_error'"):
         Ablation.from_config(config)
+
+
+def test_arms_stand_in_the_order_asked_for_then_as_they_are_compared() -> None:
+    config = config_of(another={}, zebra={})
+    assert list(Ablation.from_config(config).arms) == ["wide", "narrow", "another", "zebra"]
+    config.order = ("zebra", "narrow")
+    ablation = Ablation.from_config(config)
+    assert list(ablation.arms) == ["zebra", "narrow", "wide", "another"]
+    assert [recipe.arm for recipe in ablation.recipes()[:4]] == list(ablation.arms)
+    config.order = ("zebar",)
+    with pytest.raises(RecipeError, match=r"unknown arm in order: 'zebar'.*did you mean 'zebra'\?"):
+        Ablation.from_config(config)
+
+
+def test_a_probes_metric_is_one_of_the_arms_that_have_it() -> None:
+    config = config_of()
+    with config.unlocked():
+        config.claim.metric = "generalisation_gap"
+    with pytest.raises(
+        RecipeError, match=r"arm 'wide': unknown claim.metric: 'generalisation_gap'"
+    ):
+        Ablation.from_config(config)
+    config.probe = "gap"
+    assert Ablation.from_config(config).claim.metric == "generalisation_gap"
+    with config.unlocked():
+        config.arms.narrow.probe = ""
+    with pytest.raises(RecipeError, match=r"arm 'narrow': unknown claim.metric"):
+        Ablation.from_config(config)

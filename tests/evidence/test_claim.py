@@ -78,6 +78,10 @@ def test_metric_can_be_another() -> None:
         (changed(0, paper={"value": "7"}), "a PaperFigure needs source"),
         (changed(0, baseline="three_3x3"), "'three_3x3' is compared with itself"),
         (changed(0, margin=0.5), "margin=0.5 with expect='better': only \"equivalent\""),
+        (changed(0, beyond=("linear",)), r"beyond = \('linear',\) must be two arms"),
+        (changed(0, beyond=("linear", "linear")), "'linear' is compared with itself"),
+        (changed(0, baseline=7, beyond=("linear", "one_7x7")), "baseline=7 is a number and has no"),
+        (changed(0, baseline=float("nan")), "baseline=nan is neither an arm nor a finite number"),
         (changed(1, margin=None), "needs a positive margin, got None"),
         (changed(1, margin=-0.5), "needs a positive margin, got -0.5"),
         (changed(1, margin=float("nan")), "needs a positive margin, got nan"),
@@ -93,3 +97,27 @@ def test_arms_must_exist() -> None:
     message = "arm in claim 'E1': 'three_3x3'; choices: one_7x7, three_3x3s, linear; did you mean"
     with pytest.raises(ValueError, match=re.escape(f"{message} 'three_3x3s'?")):
         EXPECTED.check_arms(["one_7x7", "three_3x3s", "linear"])
+
+
+def test_an_interaction_and_a_number() -> None:
+    beyond = Claim.from_config(changed(0, beyond=["linear", "narrow"])).comparisons[0]
+    assert beyond.beyond == ("linear", "narrow")
+    assert beyond.arms == ("three_3x3", "one_7x7", "linear", "narrow")
+    assert (beyond.weights, beyond.constant) == ((1, -1, -1, 1), 0)
+    assert beyond.difference == "(three_3x3 - one_7x7) - (linear - narrow)"
+    assert beyond.expectation == "three_3x3 better than one_7x7, beyond linear against narrow"
+    number = Claim.from_config(changed(1, baseline=6.5)).comparisons[1]
+    assert (number.arms, number.weights, number.constant) == (("linear",), (1,), 6.5)
+    assert number.difference == "linear - 6.5"
+    assert number.expectation == "linear equivalent to 6.5"
+    plain = EXPECTED.comparisons[0]
+    assert (plain.arms, plain.weights) == (("three_3x3", "one_7x7"), (1, -1))
+
+
+def test_arms_and_metrics_in_the_order_of_the_comparisons() -> None:
+    claim = Claim.from_config(changed(1, beyond=("narrow", "three_3x3"), metric="test_loss"))
+    assert claim.arms == ("three_3x3", "one_7x7", "linear", "narrow")
+    assert claim.metrics == ("test_error", "test_loss")
+    assert list(map(claim.metric_of, claim.comparisons)) == ["test_error", "test_loss"]
+    with pytest.raises(ValueError, match="'narrow'"):
+        claim.check_arms(["three_3x3", "one_7x7", "linear"])

@@ -98,3 +98,15 @@ def test_long_statement_stays_inside(
     records = records_of({"one_7x7": [1.0, 2.0], "three_3x3": [1.0, 2.5]})
     figure(long, arms, records, judge_claim(long, records), tmp_path / "figure.png")
     assert max(map(len, drawn[0].get_suptitle().splitlines())) <= 84
+
+
+def test_a_number_is_marked_where_it_is(
+    claim: Claim, arms: list[str], records: list[Record], tmp_path: Path, drawn: list[Figure]
+) -> None:
+    first = replace(claim.comparisons[0], baseline=26.5)
+    held = replace(claim, comparisons=(first,))
+    figure(held, arms, records, judge_claim(held, records), tmp_path / "figure.png")
+    (axes,) = drawn[0].axes
+    lines = [list(np.asarray(line.get_xdata(), dtype=float)) for line in axes.lines]
+    assert [line for line in lines if len(line) == 2 and line[0] == line[1]] == [[26.5] * 2]
+    assert "dashed: 26.5" in drawn[0].get_supxlabel()

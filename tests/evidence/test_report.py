@@ -1,4 +1,5 @@
 import io
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,16 +12,22 @@ from rich.console import Console
 from cnnlab.evidence import (
     Ablation,
     ForeignRecord,
+    empirical_table,
+    plots,
     print_report,
     read_records,
     write_records,
     write_report,
 )
+from cnnlab.evidence.overview import Result, summary
 from cnnlab.evidence.published import (
     BEGIN,
     END,
+    CannotPublish,
     MarkerMissing,
+    check_publishable,
     load_ablation,
+    read_results,
     replace_block,
     rewrite,
 )
@@ -44,7 +51,10 @@ CLAIM = dict(
 def get_config(preset):
     config = blank_config("widths", preset, CLAIM)
     config.arms = dict(narrow={}, wide=dict(optimizer=dict(learning_rate=0.2)))
-    config.train.epochs = dict(short=1.0, long=9.0)[preset]
+    epochs = dict(short=1.0, long=9.0)
+    if preset not in epochs:
+        raise ValueError(f"unknown preset: {preset!r}; choices: short, long")
+    config.train.epochs = epochs[preset]
     return config.lock()
 """
 README = f"# A title\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n"
@@ -97,7 +107,8 @@ def test_records_come_back_sorted(
     records = runs_of(ablation)
     path = tmp_path / "new" / "folder" / "short.jsonl"
     write_records(path, records[::-1])
-    found = read_records(path, ablation)
+    same, found = read_records(path, ablation)
+    assert same == ablation
     assert [(r.arm, r.seed) for r in found] == [
         (a, s) for a in ("narrow", "wide") for s in (0, 1, 2)
     ]
@@ -114,13 +125,27 @@ def test_records_of_another_recipe_are_refused(
     path = tmp_path / "short.jsonl"
     write_records(path, runs_of(ablation))
     changed = load_ablation(tmp_path / "configs" / "widths.py", "long")
-    with pytest.raises(ForeignRecord, match=r"short\.jsonl: arm 'narrow' seed 0 .* the config's"):
+    with pytest.raises(
+        ForeignRecord,
+        match=r"short\.jsonl: arm 'narrow' seed 0 .* the config's: train.epochs = 1.0, not 9.0$",
+    ):
         read_records(path, changed)
     ablation.arms["narrow"].data.directory = "/elsewhere"
-    assert len(read_records(path, ablation)) == 6
+    assert len(read_records(path, ablation)[1]) == 6
     write_records(path, [replace(runs_of(ablation)[0], arm="gone")])
-    with pytest.raises(ForeignRecord, match=r"arm 'gone' seed 0"):
+    with pytest.raises(ForeignRecord, match=r"arm 'gone' seed 0 is a run that the config does not"):
         read_records(path, ablation)
+
+
+def test_records_on_other_data_are_refused(
+    ablation: Ablation, runs_of: Callable[[Ablation], list[Record]], tmp_path: Path
+) -> None:
+    *records, last = runs_of(ablation)
+    other = replace(last, dataset={**last.dataset, "fingerprint": "ff00"})
+    write_records(tmp_path / "short.jsonl", [*records, other])
+    words = r"seed 2 was run on other data than .* seed 0: fingerprint = 'ff00', not '0a1b2c3d'$"
+    with pytest.raises(ForeignRecord, match=words):
+        read_records(tmp_path / "short.jsonl", ablation)
 
 
 def test_a_record_that_lacks_a_key_added_since_is_read(
@@ -130,7 +155,7 @@ def test_a_record_that_lacks_a_key_added_since_is_read(
     for record in records:
         del record.config["optimizer"]["ema_decay"]
     write_records(tmp_path / "old.jsonl", records)
-    assert len(read_records(tmp_path / "old.jsonl", ablation)) == 6
+    assert len(read_records(tmp_path / "old.jsonl", ablation)[1]) == 6
     records[3].config["optimizer"]["ema_decay"] = 0.5
     write_records(tmp_path / "old.jsonl", records)
     with pytest.raises(ForeignRecord):
@@ -151,11 +176,11 @@ def test_a_report_is_a_page_tables_and_a_figure(
         "short.tex",
     ]
     text = page.read_text()
-    assert "**Supported**: wide against narrow (n = 3 and 3)" in text
+    assert "**Supported**: wide against narrow (n = 3): " in text
     assert "Preset: short." in text
     assert text.endswith("](short.png)\n")
     arms = pd.read_csv(folder / "short.csv")
-    assert list(arms["mean"]) == [27.0, 6.0]
+    assert list(arms["mean"]) == [6.0, 27.0]
     comparisons = pd.read_csv(folder / "short-comparisons.csv")
     assert list(comparisons["difference"]) == [-21.0]
     assert r"\toprule" in (folder / "short.tex").read_text()
@@ -181,37 +206,37 @@ def test_printed_verdict_follows_the_records(
     said = io.StringIO()
     records = records_of({"wide": wide, "narrow": narrow})
     print_report(Console(file=said, width=100), ablation, records)
-    assert f"{outcome}: wide against narrow (n = 3 and {len(narrow)})" in said.getvalue()
+    runs = "3" if narrow else "3, 0"
+    assert f"{outcome}: wide against narrow (n = {runs})" in said.getvalue()
     assert "Preset: short." in said.getvalue()
 
 
 def test_published_results_are_remade_from_the_records_alone(published: Path) -> None:
     pages = remake(published)
     folder = published / "results" / "widths"
-    assert pages == [folder / "long.md", folder / "short.md"]
+    assert pages == [folder / "long.md", folder / "short.md", published / "results" / "README.md"]
     first = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
-    for path in folder.iterdir():
+    for path in pages[-1], *folder.iterdir():
         if path.suffix != ".jsonl":
             path.unlink()
     assert remake(published) == pages
     assert {path: path.read_bytes() for path in first} == first
 
 
-def test_readme_shows_each_preset(published: Path) -> None:
+def test_readme_shows_the_first_preset_that_was_run(published: Path) -> None:
     remake(published)
     readme = (published / "README.md").read_text()
-    assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\n### T1: Wide beats narrow (preset")
-    assert readme.endswith(f".\n{END}\n\nAfter.\n")
+    assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\n| claim ")
+    assert readme.endswith(f"|\n{END}\n\nAfter.\n")
     assert "old" not in readme
-    for preset in ("short", "long"):
-        assert readme.count(f"### T1: Wide beats narrow (preset `{preset}`)") == 1
-        for suffix in (".md", ".png"):
-            link = f"results/widths/{preset}{suffix}"
-            assert f"]({link})" in readme
-            assert (published / link).is_file()
-    assert readme.count("**Supported**: wide against narrow (n = 3 and 3)") == 2
-    assert readme.count("Data: CIFAR-10 (JPEG q75 copy).") == 2
-    assert readme.count("| wide ") == 2
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | "
+    assert squeezed(readme).count(row + "| [table](results/widths/long.md) |") == 1
+    assert (published / "results" / "widths" / "long.md").is_file()
+    assert "short" not in readme
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r" +", " ", text)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +261,12 @@ def test_a_block_is_replaced_wherever_it_stands() -> None:
 
 
 def test_records_without_their_config_are_told(published: Path) -> None:
+    path = published / "results" / "widths" / "other.jsonl"
+    path.write_text("")
+    with pytest.raises(ForeignRecord, match=r"other\.jsonl: .*widths\.py with a preset 'other'$"):
+        remake(published)
     (published / "configs" / "widths.py").unlink()
-    with pytest.raises(FileNotFoundError, match=r"configs/widths\.py"):
+    with pytest.raises(ForeignRecord, match=r"long\.jsonl: there is no .*configs/widths\.py with"):
         remake(published)
 
 
@@ -248,8 +277,103 @@ def test_a_changed_config_disowns_its_published_records(published: Path) -> None
         remake(published)
 
 
+def test_only_what_the_config_describes_is_published(project: Path, ablation: Ablation) -> None:
+    configs = project / "configs"
+    ablation.arms["wide"].data.directory = "/elsewhere"
+    check_publishable(ablation, configs)
+    ablation.arms["wide"].train.epochs = 2.0
+    words = r"from .*widths\.py, which has it otherwise: arms\.wide\.train\.epochs = 2\.0, not"
+    with pytest.raises(CannotPublish, match=words):
+        check_publishable(ablation, configs)
+    fewer = replace(load_ablation(configs / "widths.py", "short"), seeds=2)
+    with pytest.raises(CannotPublish, match=r": seeds = 2, not 5$"):
+        check_publishable(fewer, configs)
+    with pytest.raises(CannotPublish, match=r"no .*gone\.py, to make"):
+        check_publishable(replace(ablation, name="gone"), configs)
+
+
+def test_the_page_of_all_claims(
+    published: Path, runs_of: Callable[[Ablation], list[Record]]
+) -> None:
+    configs = published / "configs"
+    other = CONFIG.replace('"T1"', '"T10"').replace('"widths"', '"unrun"')
+    other = other.replace("narrow={}", "narrow=dict(model=dict(name='INPUT -> FC'))")
+    (configs / "unrun.py").write_text(other)
+    caveat = '    config.claim.caveats = "Few epochs."\n    return config'
+    config = (configs / "widths.py").read_text().replace("    return config", caveat)
+    (configs / "widths.py").write_text(config)
+    remake(published)
+    page = squeezed((published / "results" / "README.md").read_text())
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | |"
+    for preset in ("long", "short"):
+        assert page.count(f"{row} [table](widths/{preset}.md) |") == 1
+        assert f"## Preset `{preset}`" in page
+    assert page.count("| T10: Wide beats narrow | not run | | | | |") == 2
+    assert page.index("## Preset `long`") < page.index("## T1: ") < page.index("## T10: ")
+    first, second = page.split("## T1: ")[1].split("## T10: ")
+    for part in (
+        "Does width help? Source of the claim: a test.",
+        "- `wide`: ``, `optimizer.learning_rate = 0.2`\n- `narrow`: ``, `optimizer.learning_rate",
+        "\n\n**Supported**: wide against narrow (n = 3): ",
+        "| wide | 6.00 ± 2.48 | 3 | 0.2 |",
+        "| Does width help? | wide - narrow | -21.00 [-25.16, -16.84] |",
+        "![every run, by arm](widths/long.png)",
+        "\n\nFew epochs.\n\n",
+        "--config configs/widths.py:long\n",
+        "Preset `short`: **Supported**: ",
+    ):
+        assert first.count(part) == 1, part
+    assert "\n\nNot run.\n\n" in second
+    assert "- `narrow`: `INPUT -> FC`, " in second
+    assert "Few epochs." in (published / "results" / "widths" / "short.md").read_text()
+
+
+def test_the_presets_that_were_run_come_first(project: Path, ablation: Ablation) -> None:
+    found = read_results(project / "results", project / "configs")
+    assert list(found) == ["cpu", "digits", "paper"]
+    write_records(project / "results" / "widths" / "short.jsonl", [])
+    assert next(iter(read_results(project / "results", project / "configs"))) == "short"
+    assert summary(found["cpu"]) == "Not run."
+
+
+def test_the_summary_says_what_would_decide(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    """Half a standard deviation: 64 runs an arm (Cohen 1988, table 2.4.1)."""
+    records = records_of({"wide": [0.0, 2.0, 4.0], "narrow": [1.0, 3.0, 5.0]})
+    table = squeezed(summary([Result(ablation, records)]))
+    assert (
+        "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | [table](widths/short.md) |" in table
+    )
+
+
+def test_claims_and_their_verdicts(
+    published: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (row,) = empirical_table(published).to_dict("records")
+    assert row == {
+        "id": "T1",
+        "claim": "Wide beats narrow",
+        "source": "a test",
+        "the note says": "wide better than narrow",
+        "ours": "-21.00 [-25.16, -16.84] points (n = 3, preset long)",
+        "outcome": "supported",
+        "why": "",
+    }
+    (published / "results" / "widths" / "long.jsonl").unlink()
+    (row,) = empirical_table(published).to_dict("records")
+    assert row["ours"].endswith("(n = 3, preset short)")
+    (published / "results" / "widths" / "short.jsonl").unlink()
+    assert empirical_table(published).empty, "no preset to ask the configs for"
+    assert empirical_table(published / "installed elsewhere").empty
+
+
 @pytest.mark.skipif(not (PROJECT / "results").is_dir(), reason="nothing published yet")
-def test_what_is_committed_is_what_the_records_give(tmp_path: Path) -> None:
+def test_what_is_committed_is_what_the_records_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Figures take long, and are not compared: fonts differ between machines.
+    monkeypatch.setattr(plots, "figure", lambda *_: _[-1].touch())
     shutil.copyfile(PROJECT / "README.md", tmp_path / "README.md")
     for path in (PROJECT / "results").glob("*/*.jsonl"):
         (tmp_path / "results" / path.parent.name).mkdir(parents=True, exist_ok=True)

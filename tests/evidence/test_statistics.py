@@ -102,7 +102,10 @@ def test_inside_and_outside_are_tails(a: list[float], b: list[float], margin: fl
     above = t.sf((difference + margin) / error, degrees)
     below = t.cdf((difference - margin) / error, degrees)
     assert one.p_inside(margin) == pytest.approx(max(above, below), rel=1e-5, abs=1e-9)
-    tails = t.sf((difference - margin) / error, degrees), t.cdf((difference + margin) / error, degrees)
+    tails = (
+        t.sf((difference - margin) / error, degrees),
+        t.cdf((difference + margin) / error, degrees),
+    )
     assert one.p_outside(margin) == pytest.approx(min(1, 2 * min(tails)), rel=1e-5, abs=1e-9)
 
 

@@ -34,7 +34,7 @@ def runs(tmp_path: Path) -> list[Run]:
     return [Run(where[arm], recipe_of(arm, seed)) for seed in range(3) for arm in "abc"]
 
 
-def test_time_left_is_told_by_the_arm_then_by_the_ledger(runs: list[Run]) -> None:
+def test_time_left_is_told_by_the_arm_then_by_the_work(runs: list[Run]) -> None:
     assert time_left(runs, 1) == TimeLeft(0, unknown=9)
     # 640 images each: 10 and 20 seconds of arm a, by the last rate. One b is half-finished.
     finish(runs[0], rates=[1.0, 64.0])
@@ -42,18 +42,32 @@ def test_time_left_is_told_by_the_arm_then_by_the_ledger(runs: list[Run]) -> Non
     runs[1].folder.mkdir(parents=True)
     (runs[1].folder / "metrics.jsonl").write_text('{"step": 1, "images_per_second": 1.0}\n')
     assert [runs[i].seconds() for i in (0, 1, 3, 6)] == [10, None, 20, None]
-    assert time_left(runs, 1) == TimeLeft(4 * 15, unknown=3)
+    assert time_left(runs, 1) == TimeLeft(7 * 15, unknown=0)  # all are of one network and length
     finish(runs[4], rates=[8.0], steps=5, batch_size=16)  # arm b: 80 images, 10 seconds
     finish(runs[2], rates=[])  # arm c: too short to report
-    assert time_left(runs, 1) == TimeLeft(15 + 2 * 10, unknown=2)
-    assert time_left(runs, 2) == TimeLeft(35 / 2, unknown=2)
+    left = 15 + 2 * 10 + 2 * 40 / 3  # c goes by all that are finished
+    assert time_left(runs, 1) == TimeLeft(pytest.approx(left), unknown=0)
+    assert time_left(runs, 2) == TimeLeft(pytest.approx(left / 2), unknown=0)
     # Of five runs left no more than five go at once.
-    assert time_left(runs, 100) == TimeLeft(35 / 5, unknown=2)
+    assert time_left(runs, 100) == TimeLeft(pytest.approx(left / 5), unknown=0)
     for run in (runs[1], runs[5], runs[6], runs[7], runs[8]):
         (run.folder / "metrics.jsonl").unlink(missing_ok=True)
         run.folder.rmdir() if run.folder.exists() else None
         finish(run, rates=[1.0])
     assert time_left(runs, 2) == TimeLeft(0, unknown=0)
+
+
+def test_an_arm_of_more_work_takes_longer(tmp_path: Path) -> None:
+    """640 multiply-adds an image and 640 images took 10 s; four times both take 160."""
+    wide = "INPUT -> AVGPOOL2 -> FC"
+    small = Run(Ledger(tmp_path), recipe_of("small", 0))
+    large = Run(Ledger(tmp_path), recipe_of("large", 0, net=wide, steps=40))
+    assert large.work() == 16 * small.work()
+    assert small.work() == (8 * 8 * 10) * 640
+    finish(small, rates=[64.0])
+    assert time_left([small, large], 1) == TimeLeft(160, unknown=0)
+    elsewhere = Run(Ledger(tmp_path / "other"), large.recipe)
+    assert time_left([small, elsewhere], 1) == TimeLeft(160, unknown=0)
 
 
 def test_runs_that_others_are_at_come_last(tmp_path: Path) -> None:

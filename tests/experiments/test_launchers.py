@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.evidence.published import BEGIN, END, load_ablation
-from cnnlab.evidence.report import read_records
+from cnnlab.evidence.records import read_records
 from cnnlab.evidence.verdict import judge_claim
 
 PROJECT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         r"^error: --config\.train\.epochs\.x=3: the config has no key 'x'\.$",
     ),
     "value": ([ABLATE, DIGITS, "--config.train.epochs=three"], r"train\.epochs=three.*'three'"),
-    "seeds": ([ABLATE, DIGITS, "--config.seeds=0"], "seeds = 0 must be at least 1"),
+    "seeds": ([ABLATE, DIGITS, "--config.seeds=0"], "seeds = 0 must be from 1 to 1000"),
     "flag": ([ABLATE, DIGITS, "--worksdir=x"], "'worksdir'. Did you mean: workdir"),
     "preset": (
         [ABLATE, f"{DIGITS[:-1]}"],
@@ -75,14 +75,14 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no config": ([ABLATE], "--config must have a value"),
     "arm": (
         [TRAIN, DIGITS, "--arm=three3x3"],
-        r"unknown arm: 'three3x3'; choices: one_7x7, .*; did you mean 'three_3x3'\?$",
+        r"unknown arm: 'three3x3'; choices: three_3x3, .*; did you mean 'three_3x3'\?$",
     ),
     "model": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=resnt110"],
+        [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=resnt110"],
         r"unknown model .*'resnt110'; .*did you mean 'resnet110'\?",
     ),
     "pattern": (
-        [ABLATE, DIGITS, "--config.arms.one_7x7.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
+        [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=INPUT -> CONV3-8 -> RLU -> FC"],
         r"column 21: found 'R'(.|\n)*nearest to 'RLU': RELU\n.*RLU -> FC\n {22}\^$",
     ),
     "two lengths": (
@@ -102,6 +102,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ],
         r"/nonexistent-dir/cifar10.*python scripts/prepare_data\.py cifar10 "
         r"--directory /nonexistent-dir$",
+    ),
+    "published from nowhere": (
+        [ABLATE, DIGITS, "--publish"],
+        r"^error: no configs/stacked_convs\.py, to make the published results again from$",
     ),
     "no README": ([REPORT], r"^error: .*No such file.*'README\.md'$"),
 }
@@ -139,13 +143,13 @@ def shown(said: str) -> str:
 
 def check_records(folder: Path, said: str) -> None:
     ablation = load_ablation(folder / "configs" / "tiny.py", "digits")
-    records = read_records(folder / "results" / "tiny" / "digits.jsonl", ablation)
+    _, records = read_records(folder / "results" / "tiny" / "digits.jsonl", ablation)
     runs = [(arm, seed, 40) for arm in ("conv", "linear") for seed in (0, 1)]
     assert [(r.arm, r.seed, r.steps) for r in records] == runs
     weights = {r.arm: r.network["weights"] for r in records}
     assert weights == {"linear": 8 * 8 * 10 + 10, "conv": 3 * 3 * 4 + 4 + 4 * 10 + 10}
     (verdict,) = judge_claim(ablation.claim, records)
-    assert f"{verdict.outcome.upper()}: linear against conv (n = 2 and 2)" in said
+    assert f"{verdict.outcome.upper()}: linear against conv (n = 2)" in said
 
 
 def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
@@ -153,8 +157,9 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
     (tmp_path / "configs" / "tiny.py").write_text(TINY)
     (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
     config = "--config=configs/tiny.py"
-    refused, first, again, one, report, same = asked(
+    overridden, refused, first, again, one, report, same = asked(
         [
+            [ABLATE, config, "--publish", "--config.train.steps=3"],
             [ABLATE, config, "--workdir=README.md"],
             [ABLATE, config],
             [ABLATE, config, "--publish"],
@@ -164,6 +169,10 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
         ],
         tmp_path,
     )
+    assert overridden["status"] == 2
+    words = r"error: what is published .* configs/tiny\.py, .*: arms\.conv\.train\.steps = 3, not 4"
+    assert re.match(words, overridden["said"]), overridden["said"]
+
     assert refused["status"] == 2
     assert re.match(r"error: cannot write to README\.md/tiny/digits/\w+/seed0-", refused["said"])
     assert "step" not in refused["said"], "it trained before it looked where to write"
@@ -187,7 +196,7 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
     assert title == record["dataset"]["title"]
 
     for answer in (report, same):
-        assert answer == {"status": 0, "said": "results/tiny/digits.md\n", "loaded": []}
-    readme = (tmp_path / "README.md").read_text()
-    assert "### T1: A linear classifier beats four filters (preset `digits`)" in readme
-    assert "](results/tiny/digits.png)" in readme
+        said = "results/tiny/digits.md\nresults/README.md\n"
+        assert answer == {"status": 0, "said": said, "loaded": []}
+    assert "| T1: A linear classifier beats four fil" in (tmp_path / "README.md").read_text()
+    assert "](tiny/digits.png)" in (tmp_path / "results" / "README.md").read_text()

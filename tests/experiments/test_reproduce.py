@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import signal
@@ -7,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from test_launchers import PROJECT, TINY, asked
+from test_launchers import PROJECT, REPORT, TINY, TRAIN, asked
 
-from cnnlab.evidence.published import load_ablations
+from cnnlab.evidence.published import BEGIN, END, load_ablations
 
 REPRODUCE = str(PROJECT / "experiments" / "reproduce.py")
 
@@ -86,6 +87,37 @@ def test_what_is_missing_is_run_and_what_is_done_is_not(folder: Path) -> None:
     tables = both["said"][both["said"].index("T1: A linear") :]
     assert tables == again["said"]
     assert tables.count("Report and figure: runs/") == 2
+
+
+def test_rates_are_chosen_then_used_and_published(folder: Path) -> None:
+    tuned = TINY.replace("config.seeds = 2", "config.seeds, config.rates = 2, (0.001, 0.3)")
+    tuned = tuned.replace('baseline="conv"', "baseline=50").replace("        conv=", "        # ")
+    (folder / "configs" / "tiny.py").write_text(tuned)
+    (folder / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    first, again, one, page = asked(
+        [
+            [REPRODUCE, "--publish"],
+            [REPRODUCE],
+            [TRAIN, "--config=configs/tiny.py", "--seed=1"],
+            [REPORT],
+        ],
+        folder,
+    )
+    assert first["status"] == 0, first["said"]
+    assert re.findall(r"(\d) of 4 runs done", first["said"]) == list("012234")
+    assert "linear seed 1000  step 40/40" in first["said"]
+    words = "learning rate is the one of 0.001, 0.3 with the least validation error"
+    assert words in " ".join(first["said"].split())
+    assert "SUPPORTED: linear against 50 (n = 2)" in first["said"]
+    assert "step" not in again["said"]
+    assert "step" not in one["said"], "it trained what was there"
+    path = folder / "results" / "tiny" / "digits.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    runs = [(record["seed"], record["config"]["optimizer"]["learning_rate"]) for record in records]
+    # In 40 steps the smaller rate gets nowhere.
+    assert runs == [(0, 0.3), (1, 0.3), (1000, 0.001), (1000, 0.3)]
+    assert "| T1: A linear" in (folder / "README.md").read_text()
+    assert page["said"] == "results/tiny/digits.md\nresults/README.md\n"
 
 
 def saved(root: Path) -> list[Path]:

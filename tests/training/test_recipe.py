@@ -10,6 +10,7 @@ from cnnlab.training.recipe import (
     check_recipe,
     completed,
     default_recipe,
+    essence,
     identity,
     plan,
     steps_of,
@@ -160,3 +161,16 @@ def test_a_record_older_than_a_key_is_read_with_its_default(
     recipe.optimizer.ema_decay = 0.5
     assert completed(old) != identity(recipe)
     assert completed(old | {"gone_since": 1}) != completed(old)
+
+
+def test_the_essence_tells_recipes_apart_and_knows_no_defaults() -> None:
+    recipe = default_recipe()
+    assert essence(recipe) == {}
+    recipe.optimizer.learning_rate, recipe.arm = 0.3, "wide"
+    recipe.model.options = {"width": 4}
+    recipe.data.directory = "/elsewhere"
+    assert essence(recipe) == {
+        "arm": "wide",
+        "optimizer": {"learning_rate": 0.3},
+        "model": {"options": {"width": 4}},
+    }

@@ -234,9 +234,20 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
 
     monkeypatch.setattr(run_module, "compile_programs", compile_spoilt)
     with pytest.raises(NotFinite, match=f"{reason}; the checkpoint at step {kept} in"):
-        training.run(two_epochs(), tmp_path, QUIET)
-    assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == kept
-    assert not (tmp_path / "record.json").exists()
+        training.run(two_epochs(), tmp_path / "fails", QUIET)
+    checkpoints = tmp_path / "fails" / "checkpoints"
+    assert max(int(path.name) for path in checkpoints.iterdir()) == kept
+    assert not (tmp_path / "fails" / "record.json").exists()
+
+    recipe = two_epochs()
+    recipe.train.on_divergence = "chance"
+    record = training.run(recipe, tmp_path / "guesses", QUIET)
+    assert record.diverged
+    assert (record.steps, record.parameters) == (step, "")
+    for split in ("train", "validation", "test"):
+        assert record.metrics[f"{split}_error"] == 90
+        assert record.metrics[f"{split}_loss"] == pytest.approx(np.log(10))
+    assert training.run(recipe, tmp_path / "guesses", QUIET) == record
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""All claims on one page: a summary table, then a section a claim."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.caption import titles
+from cnnlab.evidence.layout import markdown_table
+from cnnlab.evidence.report import verdict_markdown
+from cnnlab.evidence.tables import format_n, readable_arms, readable_comparisons
+from cnnlab.evidence.verdict import (
+    Verdict,
+    format_difference,
+    format_runs,
+    judge_claim,
+    metric_unit,
+)
+from cnnlab.training import Record
+from cnnlab.training.recipe import identity
+
+NOT_RUN = "not run"
+
+_INTRODUCTION = """\
+# Results
+
+Each sentence that the notes ask their reader to believe, and what happened when it was tried.
+`make results` prints this page, and all tables and figures, from the records that lie beside them
+(`<preset>.jsonl`, a line a run); nothing here is typed by hand. How a verdict is reached stands at
+the top of [`verdict.py`](../cnnlab/evidence/verdict.py); a refuted claim is a finding, and one that
+was not run says so."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """An ablation and its published records: none where it was not run."""
+
+    ablation: Ablation
+    records: Sequence[Record]
+
+    @functools.cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Of the claim's comparisons; the first is the claim's own."""
+        return judge_claim(self.ablation.claim, self.records)
+
+    @property
+    def outcome(self) -> str:
+        """The claim's verdict in a word."""
+        return self.verdicts[0].outcome if self.records else NOT_RUN
+
+    @property
+    def difference(self) -> str:
+        """The difference behind the verdict, with interval and unit; empty if there is none."""
+        verdict = self.verdicts[0]
+        if verdict.difference is None:
+            return ""
+        return format_difference(verdict.difference, verdict.metric) + metric_unit(verdict.metric)
+
+    @property
+    def page(self) -> str:
+        """Where its report stands, from the folder of all results."""
+        return f"{self.ablation.name}/{self.ablation.preset}.md"
+
+    @property
+    def figure(self) -> str:
+        """Where its figure stands, likewise."""
+        return f"{self.ablation.name}/{self.ablation.preset}.png"
+
+
+def overview(presets: Mapping[str, Sequence[Result]]) -> str:
+    """The page of all claims, to stand in the folder of all results.
+
+    Args:
+        presets: of each preset, the results of all claims that have it; the first that was run
+            gives a claim's section.
+    """
+    parts = [_INTRODUCTION]
+    for preset, results in presets.items():
+        parts += [f"## Preset `{preset}`", summary(results)]
+    parts += [_section(results) for results in by_claim(presets)]
+    return "\n\n".join(parts) + "\n"
+
+
+def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
+    """The results of each claim under all presets, those that were run first; claims by id."""
+    claims: dict[str, list[Result]] = {}
+    for results in presets.values():
+        for result in results:
+            claims.setdefault(result.ablation.claim.id, []).append(result)
+    order = sorted(claims, key=lambda claim: (len(claim), claim))
+    return [sorted(claims[claim], key=lambda result: not result.records) for claim in order]
+
+
+def summary(results: Sequence[Result], folder: str = "") -> str:
+    """A table of claims: verdict, difference, runs an arm, and links that begin with `folder`."""
+    if not any(result.records for result in results):
+        return "Not run."
+    rows = [_summary_row(result, folder) for result in results]
+    return markdown_table(pd.DataFrame(rows))
+
+
+def _summary_row(result: Result, folder: str) -> dict[str, str]:
+    verdict = result.verdicts[0]
+    return {
+        "claim": result.ablation.claim.title,
+        "verdict": result.outcome,
+        "difference [95%]": result.difference,
+        "n": format_n(verdict.n) if result.records else "",
+        "n to decide": format_runs(verdict.runs_needed) if verdict.runs_needed else "",
+        "": f"[table]({folder}{result.page})" if result.records else "",
+    }
+
+
+def _section(results: Sequence[Result]) -> str:
+    lead, *others = results
+    claim = lead.ablation.claim
+    parts = [
+        f"## {claim.title}",
+        f"{claim.comparisons[0].question} Source of the claim: {claim.source}.",
+        "\n".join(_arms(lead.ablation)),
+        *(_findings(lead) if lead.records else ["Not run."]),
+        *filter(None, [claim.caveats]),
+        _command(lead.ablation),
+        *(_line(other) for other in others if other.records),
+    ]
+    return "\n\n".join(parts)
+
+
+def _findings(result: Result) -> list[str]:
+    ablation, records = result.ablation, result.records
+    return [
+        verdict_markdown(result.verdicts[0]),
+        markdown_table(readable_arms(ablation, records)),
+        markdown_table(readable_comparisons(ablation.claim, result.verdicts)),
+        f"![every run, by arm]({result.figure})",
+        f"Preset `{ablation.preset}`; data: {titles(records)}. "
+        f"[How to read the numbers, and what made them]({result.page}).",
+    ]
+
+
+def _command(ablation: Ablation) -> str:
+    config = f"configs/{ablation.name}.py:{ablation.preset}"
+    return f"```sh\npython experiments/ablate.py --config {config}\n```"
+
+
+def _line(result: Result) -> str:
+    verdict = verdict_markdown(result.verdicts[0])
+    return f"Preset `{result.ablation.preset}`: {verdict} [All of it]({result.page})."
+
+
+def _arms(ablation: Ablation) -> Iterator[str]:
+    """A line of each arm: its network, and what else sets it apart from the other arms."""
+    recipes = {arm: dict(_flat(identity(recipe))) for arm, recipe in ablation.arms.items()}
+    shown = {"arm", "model.name"} | ({"optimizer.learning_rate"} if ablation.rates else set())
+    keys = sorted(set().union(*recipes.values()) - shown)
+    for arm, recipe in recipes.items():
+        others = [
+            f"`{key} = {recipe[key]}`"
+            for key in keys
+            if key in recipe and any(recipe[key] != each.get(key) for each in recipes.values())
+        ]
+        yield f"- `{arm}`: " + ", ".join([f"`{recipe['model.name']}`", *others])
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,84 @@
+"""Published records: what a table is made of, one JSON line a run."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
+from cnnlab.evidence.selection import choose_rates, selection_recipes
+from cnnlab.training import Record
+from cnnlab.training.recipe import completed, identity
+from cnnlab.training.record import write_whole
+
+
+class ForeignRecord(ValueError):
+    """A record of a run that the ablation does not have, or on other data than its neighbours."""
+
+
+def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]]:
+    """The published records of an ablation.
+
+    Returns:
+        The ablation with the learning rates that the records of its selection give, and the
+        records of its tables.
+
+    Raises:
+        ForeignRecord: a record is not of one of the ablation's recipes, as when the config has
+            changed since, or not on the data of the others; names what differs.
+        RateNotChosen: as `choose_rates`.
+    """
+    records = [Record.from_json(line) for line in path.read_text().splitlines()]
+    telling = [record for record in records if ablation.rates and record.seed == SELECTION_SEED]
+    asked = {
+        (recipe.arm, _rate(identity(recipe))): recipe for recipe in selection_recipes(ablation)
+    }
+    for record in telling:
+        _check(path, record, asked.get((record.arm, _rate(record.config))))
+    chosen = choose_rates(ablation, telling)
+    tables = [record for record in records if record not in telling]
+    for record in tables:
+        known = record.arm in chosen.arms
+        _check(path, record, chosen.recipe(record.arm, record.seed) if known else None)
+    for record in records:
+        what = f"{path}: {_name(record)} was run on other data than {_name(records[0])}"
+        _compare(what, record.dataset, records[0].dataset)
+    return chosen, tables
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Publish records at `path`, sorted by arm and seed."""
+    ordered = sorted(records, key=lambda each: (each.arm, each.seed, _rate(each.config)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, "".join(record.to_json() + "\n" for record in ordered))
+
+
+def _check(path: Path, record: Record, recipe: ConfigDict | None) -> None:
+    if recipe is None:
+        raise ForeignRecord(f"{path}: {_name(record)} is a run that the config does not have")
+    what = f"{path}: {_name(record)} was run with another recipe than the config's"
+    _compare(what, completed(record.config), identity(recipe))
+
+
+def _compare(what: str, found: Any, expected: Any) -> None:
+    if differing := list(differences(found, expected)):
+        raise ForeignRecord(f"{what}: {'; '.join(differing)}")
+
+
+def _rate(config: Mapping[str, Any]) -> float:
+    return float(config["optimizer"]["learning_rate"])
+
+
+def _name(record: Record) -> str:
+    return f"arm {record.arm!r} seed {record.seed}"
+
+
+def differences(found: Any, expected: Any, key: str = "") -> Iterator[str]:
+    """Says of each field that differs what it is, there and here."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted(found.keys() | expected.keys()):
+            inner = f"{key}.{name}" if key else name
+            yield from differences(found.get(name), expected.get(name), inner)
+    elif found != expected:
+        yield f"{key} = {found!r}, not {expected!r}"
