@@ -289,9 +289,14 @@ def presets_table(configs: Path) -> str:
         runs = {arm: preset_run(recipe) for arm, recipe in ablation.arms.items()}
         rows += [[title, arm, *_run_cells(run)] for arm, run in runs.items()]
         each = zip(*(run.predicted for run in runs.values()), strict=True)
-        totals = [_time(ablation.seeds * sum(seconds)) for seconds in each]
-        rows.append([title, f"all, {ablation.seeds} seeds", "", "", *totals])
+        totals = [_time(_runs_of_an_arm(ablation) * sum(seconds)) for seconds in each]
+        rates = f" and {len(ablation.rates)} rates" * bool(ablation.rates)
+        rows.append([title, f"all, {ablation.seeds} seeds{rates}", "", "", *totals])
     return _table(headings, rows, left=(0, 1))
+
+
+def _runs_of_an_arm(ablation: Ablation) -> int:
+    return ablation.seeds + len(ablation.rates)
 
 
 class Run(NamedTuple):

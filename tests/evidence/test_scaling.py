@@ -1,5 +1,7 @@
 """The page of predictions is what the command makes, and its numbers hold together."""
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,47 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "scaling.md"
 
 
+def rows_of_presets(text):
+    """Cells of the table of presets, without the spaces that its widest cells ask for."""
+    table = text[text.index("| preset ") :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+
+
+@pytest.mark.slow
 def test_page_is_what_the_command_makes():
     made = scaling.page(ROOT / "configs")
     assert made == PAGE.read_text(), "run: python scripts/predict_scaling.py"
+
+
+def test_page_is_what_the_command_makes_but_for_most_presets(monkeypatch, tmp_path):
+    """The presets of E1 alone are predicted again; of the others, that they are all there."""
+    page = PAGE.read_text()
+    shutil.copy(ROOT / "configs" / "stacked_convs.py", tmp_path)
+    some = rows_of_presets(scaling.presets_table(tmp_path))
+    assert [row for row in rows_of_presets(page) if row[0] == some[0][0]] == some
+    arms = [
+        (f"{ablation.name}:{ablation.preset}", arm)
+        for ablation in scaling.paper_presets(ROOT / "configs")
+        for arm in ablation.arms
+    ]
+    found = [tuple(row[:2]) for row in rows_of_presets(page) if not row[1].startswith("all, ")]
+    assert found == arms, "run: python scripts/predict_scaling.py"
+    start = page.index("| preset ")
+    table = page[start : page.index("\n\n", start)]
+    monkeypatch.setattr(scaling, "presets_table", lambda configs: table)
+    assert scaling.page(ROOT / "configs") == page, "run: python scripts/predict_scaling.py"
+
+
+def test_choosing_rates_is_counted(monkeypatch):
+    """A run at each rate beside one with each seed: (5 + 3) x 36 s an arm."""
+    ablation = next(each for each in scaling.paper_presets(ROOT / "configs") if not each.rates)
+    ablation = dataclasses.replace(ablation, rates=(0.1, 0.2, 0.3), seeds=5)
+    run = scaling.Run(10, 1.0, [30.0] * 4, [36.0] * 4, [99.0] * 4)
+    monkeypatch.setattr(scaling, "preset_run", lambda recipe: run)
+    monkeypatch.setattr(scaling, "paper_presets", lambda configs: [ablation])
+    *_, total = rows_of_presets(scaling.presets_table(ROOT) + "\n\n")
+    seconds = len(ablation.arms) * 8 * 36
+    assert total[1:] == ["all, 5 seeds and 3 rates", "", "", *[f"{seconds / 60:.1f} min"] * 4]
 
 
 def test_step_of_resnet50_is_three_forward_passes():
