@@ -16,9 +16,9 @@ multiplications as the bottleneck's (to 2%).
 | `paper` | CIFAR-10 | three stages of two blocks, K = 64, 128, 256, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split. The
-margin of the equivalence is one point: twice the spread (standard deviation) of single runs of such
-nets in E1. He et al. 2015 have bottlenecks at equal cost, not at equal maps, and no figure of
-theirs can stand beside ours.
+margin of the equivalence is one point: about twice the spread (standard deviation) of single runs
+of such nets in E1. He et al. 2015 have bottlenecks at equal cost, not at equal maps, and no figure
+of theirs can stand beside ours.
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ other blocks cannot be cut out in earnest.
 | `paper` | CIFAR-10 | 56 layers, 27 blocks, 64,000 steps | not run yet |
 
 All presets have 5 seeds an arm. That a net survives is read as: without the block it can spare
-least, the error rises by less than 10 points, of the 80 or so that lie between a trained net and
+least, the error rises by less than 10 points, of the 60 or so that lie between a trained net and
 guessing. Veit et al. 2016 (arXiv 1605.06431) have 110 layers, 54 blocks, and VGG for a plain net;
 `paper` has 56 layers, the deepest of which He et al. 2015 (fig. 6) show how the plain net trains,
 so that both nets have one depth.

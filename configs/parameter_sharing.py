@@ -57,7 +57,7 @@ CLAIM = {
             "treatment": "conv_centred",
             "baseline": "local_centred",
             "expect": "equivalent",
-            "margin": 0.3,  # of 3,000 test images, 9: what two runs of one net differ by
+            "margin": 0.3,  # nine of the 3,000 test images of our copy
         },
     ),
 }

@@ -14,7 +14,7 @@ in question. No random crops in training, for these teach it as well.
 
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
-| `digits` | digits | three convolutions of 8, 16, 16 filters | a minute |
+| `digits` | digits | three convolutions of 8, 16, 16 filters | two minutes |
 | `cpu` | CIFAR-10 | three convolutions of 16, 32, 32 filters, 2 epochs | about 17 minutes |
 | `paper` | CIFAR-10 | three convolutions of 64, 128, 128 filters, 100 epochs | not run yet |
 
