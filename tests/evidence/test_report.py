@@ -146,6 +146,12 @@ def test_records_on_other_data_are_refused(
     words = r"seed 2 was run on other data than .* seed 0: fingerprint = 'ff00', not '0a1b2c3d'$"
     with pytest.raises(ForeignRecord, match=words):
         read_records(tmp_path / "short.jsonl", ablation)
+    # Arms of another data set have another copy, but one of their own.
+    ablation.arms["wide"].data.name = "mnist"
+    wide, narrow = runs_of(ablation)[:3], runs_of(ablation)[3:]
+    wide = [replace(record, dataset=other.dataset) for record in wide]
+    write_records(tmp_path / "short.jsonl", [*wide, *narrow])
+    assert len(read_records(tmp_path / "short.jsonl", ablation)[1]) == 6
 
 
 def test_a_record_that_lacks_a_key_added_since_is_read(
