@@ -127,7 +127,7 @@ def cpu(config: ConfigDict) -> None:
 
 
 def paper(config: ConfigDict) -> None:
-    """An accelerator's days: twelve nets, each at four rates and with five seeds."""
+    """An accelerator's hours: twelve nets, each at four rates and with five seeds."""
     config.arms = {name: {"model": {"name": f"allcnn_{name}"}} for name in config.order}
     config.rates = (0.25, 0.1, 0.05, 0.01)
     config.data.update(name="cifar10", preprocess="gcn_zca")

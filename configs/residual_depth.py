@@ -127,7 +127,7 @@ def cpu(config: ConfigDict) -> None:
 
 
 def paper(config: ConfigDict) -> None:
-    """An accelerator's days: He et al. 2015, sec. 4.2, and its start for 110 layers."""
+    """An accelerator's hours: He et al. 2015, sec. 4.2, and its start for 110 layers."""
     config.data.name = "cifar10"
     config.train.update(batch_size=128, steps=64_000, evaluate_steps=2_000, checkpoint_steps=2_000)
     config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
