@@ -3,10 +3,11 @@
 from cnnlab.data.augment import augment, normalise
 from cnnlab.data.images import Images, channel_statistics
 from cnnlab.data.records import Records
-from cnnlab.data.sources import Dataset, names, open_dataset, streamed
+from cnnlab.data.sources import PREPROCESSES, Dataset, names, open_dataset, streamed
 from cnnlab.data.stored import DataMissing
 
 __all__ = [
+    "PREPROCESSES",
     "DataMissing",
     "Dataset",
     "Images",

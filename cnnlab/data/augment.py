@@ -2,29 +2,34 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 
-def normalise(images: ArrayLike, mean: ArrayLike, std: ArrayLike) -> jax.Array:
+def normalise(
+    images: ArrayLike, mean: ArrayLike | None = None, std: ArrayLike | None = None
+) -> jax.Array:
     """Scale pixels to [0, 1], subtract the mean and divide by the standard deviation.
 
     Args:
-        images: uint8 [N, H, W, C].
+        images: uint8 [N, H, W, C]; or, with no mean and std, float32 images that were prepared
+            before (`open_dataset(..., preprocess=...)`), which are returned as they are.
         mean: float32 [C], as `channel_statistics` returns it (units of [0, 1] pixels).
         std: float32 [C], in the same units.
 
     Returns:
         float32 [N, H, W, C].
     """
-    pixels = jnp.asarray(images).astype(jnp.float32) / 255.0
-    return (pixels - jnp.asarray(mean)) / jnp.asarray(std)
+    images = jnp.asarray(images)
+    if mean is None or std is None:
+        return images
+    return (images.astype(jnp.float32) / 255.0 - jnp.asarray(mean)) / jnp.asarray(std)
 
 
 def augment(
     key: jax.Array,
     images: ArrayLike,
-    mean: ArrayLike,
-    std: ArrayLike,
+    mean: ArrayLike | None,
+    std: ArrayLike | None,
     *,
     crop_padding: int = 0,
     flip: bool = False,
@@ -39,9 +44,9 @@ def augment(
 
     Args:
         key: A JAX random key.
-        images: uint8 [N, H, W, C].
-        mean: float32 [C], units of [0, 1] pixels.
-        std: float32 [C], in the same units.
+        images: uint8 [N, H, W, C], or float32 as in `normalise`.
+        mean: float32 [C], units of [0, 1] pixels; None for float32 images.
+        std: float32 [C], in the same units; None for float32 images.
         crop_padding: Pixels of zeros put on each side of the normalised image (so the padding has
             the mean colour) before a window of [H, W] is cut at one of (2 crop_padding + 1)^2
             equally likely places. He et al. 2015 (arXiv:1512.03385), section 4.2, pads 4.
@@ -55,10 +60,11 @@ def augment(
         float32 [N, H, W, C].
 
     Raises:
-        ValueError: If `crop_padding` or `cutout` is negative, or `images` not uint8 [N, H, W, C].
+        ValueError: If `crop_padding` or `cutout` is negative, or `images` not [N, H, W, C] in
+            uint8 (with a mean) or float32 (without).
     """
     images = jnp.asarray(images)
-    _check(images, crop_padding, cutout)
+    _check(images, jnp.float32 if mean is None else jnp.uint8, crop_padding, cutout)
     number, height, width, _ = images.shape
     rows, columns, mirror, *centre = _draw(key, number)
     keep = jnp.ones((number, height, width), bool)
@@ -77,9 +83,10 @@ def augment(
     return jnp.where(keep[..., None], normalise(images, mean, std), 0.0)
 
 
-def _check(images: jax.Array, crop_padding: int, cutout: int) -> None:
-    if images.dtype != jnp.uint8 or images.ndim != 4:
-        raise ValueError(f"images must be uint8 [N, H, W, C], got {images.dtype} {images.shape}")
+def _check(images: jax.Array, dtype: DTypeLike, crop_padding: int, cutout: int) -> None:
+    if images.dtype != dtype or images.ndim != 4:
+        wanted = f"{jnp.dtype(dtype).name} [N, H, W, C]"
+        raise ValueError(f"images must be {wanted}, got {images.dtype} {images.shape}")
     for name, value in (("crop_padding", crop_padding), ("cutout", cutout)):
         if value < 0:
             raise ValueError(f"{name} must be 0 (off) or a number of pixels, got {value}")

@@ -1,7 +1,7 @@
 """Decoded images with their labels, and the statistics of their channels."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ class Images(NamedTuple):
     """The images of one split, in memory.
 
     Attributes:
-        images: uint8 [N, H, W, C], channels in the order red, green, blue.
+        images: uint8 [N, H, W, C], channels in the order red, green, blue; float32 where the data
+            set was opened with a `preprocess`.
         labels: int32 [N], each in 0..classes-1.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int32]
 
     @property
@@ -40,7 +41,7 @@ class Images(NamedTuple):
 
 
 def channel_statistics(
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the mean and the standard deviation of every channel.
 

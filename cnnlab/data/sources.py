@@ -1,8 +1,9 @@
 """The register of data sets, and opening one by name."""
 
+import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlab.data import cache, digits, stored
+from cnnlab.data import cache, digits, shifted, stored, whitening
 from cnnlab.data.images import Images
 from cnnlab.data.records import Records
 from cnnlab.data.splits import check_split, stored_indices
@@ -51,6 +52,12 @@ _OFFICIAL = {
     "mnist": _Official("MNIST", 60_000, 10_000),
     "svhn_cropped": _Official("SVHN (cropped)", 73_257, 26_032),
 }
+_SHIFTED = {"mnist_shifted": "mnist"}
+"""Data sets made of another one's images, each moved a little; see `cnnlab.data.shifted`."""
+
+
+PREPROCESSES = ("", "gcn_zca")
+"""What may be done to all images before training: nothing, or `whitening`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Dataset:
         image_shape: Height, width and channels of every image.
         version: Version of the stored copy.
         fingerprint: 16 hexadecimal digits that change when the stored copy does.
+        preprocess: One of `PREPROCESSES`: what is done to the images of every split.
     """
 
     name: str
@@ -73,9 +81,12 @@ class Dataset:
     version: str
     fingerprint: str
     _load: Callable[[str], Images | Records] = field(repr=False, compare=False)
+    preprocess: str = ""
 
     def split(self, name: str) -> Images | Records:
-        """Return one split, from the cache on disk or decoded; no other split is read.
+        """Return one split, from the cache on disk or decoded.
+
+        No other split is read, but for the training split where `preprocess` is fitted to it.
 
         Of data that are streamed, nothing is read yet.
 
@@ -88,10 +99,21 @@ class Dataset:
         check_split(name)
         return self._load(name)
 
+    def decoded(self, name: str) -> Images:
+        """Return one split of data that are not streamed.
+
+        Raises:
+            ValueError: If there is no such split, or if it would have to be decoded whole.
+        """
+        split = self.split(name)
+        if isinstance(split, Records):
+            raise ValueError(f"{self.name} is streamed, and not held in memory as a whole")
+        return split
+
 
 def names() -> tuple[str, ...]:
     """Return the names `open_dataset` knows, sorted."""
-    return tuple(sorted((*_OFFICIAL, "digits")))
+    return tuple(sorted((*_OFFICIAL, *_SHIFTED, "digits")))
 
 
 def streamed() -> tuple[str, ...]:
@@ -102,6 +124,7 @@ def streamed() -> tuple[str, ...]:
 def open_dataset(
     name: str,
     *,
+    preprocess: str = "",
     directory: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     image_size: int = 0,
@@ -110,7 +133,11 @@ def open_dataset(
 
     Args:
         name: One of `names()`. "digits" comes with scikit-learn; the others are read from
-            array_record files which `scripts/prepare_data.py` makes.
+            array_record files which `scripts/prepare_data.py` makes ("mnist_shifted" from those of
+            "mnist").
+        preprocess: "", uint8 images as they were published; or "gcn_zca", float32 images after
+            contrast normalisation and ZCA whitening (`cnnlab.data.whitening`), fitted to the
+            training split once a process: half a minute for CIFAR-10.
         directory: Holds `<name>/<version>`. By default the environment's TFDS_DATA_DIR, else
             ~/tensorflow_datasets.
         cache_dir: Where decoded arrays are kept. By default the environment's CNNLAB_CACHE, else
@@ -118,11 +145,26 @@ def open_dataset(
         image_size: Side in pixels of the square that a streamed data set's images are brought to.
 
     Raises:
-        ValueError: If `name` is unknown, or if `image_size` is not given of a streamed data set.
+        ValueError: If `name` or `preprocess` is unknown, or if `image_size` is not given of a
+            streamed data set.
         DataMissing: If the files are not there or cannot be read. Nothing is ever downloaded.
     """
+    if preprocess not in PREPROCESSES:
+        raise ValueError(unknown("preprocess", preprocess, PREPROCESSES))
+    dataset = _raw(name, directory, cache_dir, image_size)
+    return _whitened(dataset) if preprocess else dataset
+
+
+def _raw(
+    name: str,
+    directory: str | os.PathLike[str] | None,
+    cache_dir: str | os.PathLike[str] | None,
+    image_size: int = 0,
+) -> Dataset:
     if name == "digits":
         return _digits()
+    if name in _SHIFTED:
+        return _shifted(name, _raw(_SHIFTED[name], directory, cache_dir))
     if name not in _OFFICIAL:
         raise ValueError(unknown("data set", name, names()))
     official = _OFFICIAL[name]
@@ -158,6 +200,31 @@ def _digits() -> Dataset:
         fingerprint=digits.fingerprint(),
         _load=digits.split,
     )
+
+
+def _shifted(name: str, original: Dataset) -> Dataset:
+    return replace(
+        original,
+        name=name,
+        title=f"{original.title}, shifted by up to {shifted.REACH} pixels",
+        version=f"{original.version}, shifts {shifted.VERSION}",
+        fingerprint=shifted.fingerprint(original.fingerprint),
+        _load=lambda split: shifted.shifted_split(split, original.decoded(split)),
+    )
+
+
+def _whitened(raw: Dataset) -> Dataset:
+    return replace(raw, preprocess="gcn_zca", _load=partial(_whitened_split, raw))
+
+
+def _whitened_split(raw: Dataset, split: str) -> Images:
+    images, labels = raw.decoded(split)
+    return Images(whitening.apply(images, _whitening_of(raw)), labels)
+
+
+@functools.lru_cache(maxsize=1)
+def _whitening_of(raw: Dataset) -> whitening.Whitening:
+    return whitening.fit(raw.decoded("train").images)
 
 
 def _cache_directory(given: str | os.PathLike[str] | None) -> Path:

@@ -60,6 +60,7 @@ DATA = {
     "fashion_mnist": _split((28, 28, 1), 10, 60_000),
     "imagenet2012": _split((224, 224, 3), 1000, IMAGENET),
     "mnist": _split((28, 28, 1), 10, 60_000),
+    "mnist_shifted": _split((28, 28, 1), 10, 60_000),
     "svhn_cropped": _split((32, 32, 3), 10, 73_257),
 }
 """Data sets by the recipes' names, without the files."""

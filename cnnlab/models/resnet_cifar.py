@@ -8,6 +8,7 @@ with bottlenecks (K, K, 4K filters).
 | --- | --- | --- |
 | resnet20, 32, 44, 56, 110, 1202 | n = 3, 5, 7, 9, 18, 200, option A shortcuts | 269,722 for 20 |
 | plain20, 32, 44, 56, 110 | the same with no shortcuts | as many (claim A21) |
+| resnet8, 14, plain8, 14 | n = 1, 2: not in the paper, for short runs | 75,290 and 172,506 |
 | preact110 | n = 18, option A, full pre-activation | 1,727,962 |
 | preact164, 1001 | n = 18, 111 bottlenecks, option B, full pre-activation | 1,703,258, 10,327,706 |
 
@@ -32,7 +33,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cnnlab import nn
+from cnnlab import geometry, nn
 from cnnlab.models.network import Network
 from cnnlab.models.resnet import ResNet
 
@@ -43,6 +44,8 @@ def resnet(
     /,
     *,
     classes: int = 10,
+    filters: int = 16,
+    stem_stride: int = 1,
     shortcut: str = "A",
     order: str = "original",
     survival: float = 1.0,
@@ -55,6 +58,8 @@ def resnet(
         block: of two convolutions, or a bottleneck.
         n: blocks in each stage.
         classes: outputs.
+        filters: K of the first stage, doubled in each of the others.
+        stem_stride: of conv1; 2 leaves 16x16, 8x8, 4x4 to the stages, for a quarter of the MACs.
         shortcut: "A", "B" or "C", what a block's input passes through on its way to the sum; or
             "none", the plain net.
         order: of the steps in a block: "original", "bn_after_add", "relu_before_add",
@@ -67,14 +72,14 @@ def resnet(
 
     Raises:
         ValueError: no such shortcut or order; a survival that is no such probability, or below 1
-            in the plain net.
+            in the plain net; filters or a stride that is no whole number from 1.
     """
     return ResNet(
         block,
         (n, n, n),
         classes,
-        filters=16,
-        stem=(3, 1),
+        filters=geometry.whole("filters", filters, at_least=1),
+        stem=(3, geometry.whole("stem_stride", stem_stride, at_least=1)),
         pool=False,
         shortcut=shortcut,
         order=order,
@@ -84,28 +89,49 @@ def resnet(
     )
 
 
-def plain(n: int, /, *, classes: int = 10, scan: bool = False, dtype: Any = jnp.float32) -> ResNet:
+def plain(
+    n: int,
+    /,
+    *,
+    classes: int = 10,
+    filters: int = 16,
+    stem_stride: int = 1,
+    scan: bool = False,
+    dtype: Any = jnp.float32,
+) -> ResNet:
     """The layers of `resnet` with blocks of two convolutions and no shortcuts.
 
     Args:
         n: blocks in each stage.
         classes: outputs.
+        filters: K of the first stage, as in `resnet`.
+        stem_stride: of conv1, as in `resnet`.
         scan: the equal blocks of a stage as one loop, as in `resnet`.
         dtype: the type computed in.
     """
-    return resnet(nn.ResidualBlock, n, classes=classes, shortcut="none", scan=scan, dtype=dtype)
+    return resnet(
+        nn.ResidualBlock,
+        n,
+        classes=classes,
+        filters=filters,
+        stem_stride=stem_stride,
+        shortcut="none",
+        scan=scan,
+        dtype=dtype,
+    )
 
 
+_DEPTHS = (1, 2, 3, 5, 7, 9, 18)
 _preact = partial(resnet, order="full_preact")
 _BUILDS = {
-    **{f"resnet{6 * n + 2}": partial(resnet, nn.ResidualBlock, n) for n in (3, 5, 7, 9, 18, 200)},
-    **{f"plain{6 * n + 2}": partial(plain, n) for n in (3, 5, 7, 9, 18)},
+    **{f"resnet{6 * n + 2}": partial(resnet, nn.ResidualBlock, n) for n in (*_DEPTHS, 200)},
+    **{f"plain{6 * n + 2}": partial(plain, n) for n in _DEPTHS},
     "preact110": partial(_preact, nn.ResidualBlock, 18),
     "preact164": partial(_preact, nn.BottleneckV1, 18, shortcut="B"),
     "preact1001": partial(_preact, nn.BottleneckV1, 111, shortcut="B"),
 }
 _SOURCES = {
-    "resnet": "He et al. 2015, table 6",
+    "resnet": "He et al. 2015, sec. 4.2",
     "plain": "He et al. 2015, fig. 6",
     "preact": "He et al. 2016, table 3",
 }

@@ -30,21 +30,22 @@ _AHEAD = 2  # batches on their way to the devices before they are asked for
 
 
 class TrainingSet(NamedTuple):
-    """The training split on every device, and the statistics it is normalised by."""
+    """The training split on every device, and the statistics it is normalised by, if it is."""
 
     images: Array
     labels: Array
-    mean: np.ndarray
-    std: np.ndarray
+    mean: np.ndarray | None
+    std: np.ndarray | None
 
 
 @functools.lru_cache(maxsize=1)
 def training_set(dataset: Dataset) -> TrainingSet:
     """The training split, put on every device."""
-    split = dataset.split("train")
-    assert isinstance(split, Images)
+    split = dataset.decoded("train")
     images, labels = (placement.place(array, placement.everywhere()) for array in split)
-    return TrainingSet(images, labels, *data.channel_statistics(split.images))
+    prepared = dataset.preprocess != ""
+    statistics = (None, None) if prepared else data.channel_statistics(split.images)
+    return TrainingSet(images, labels, *statistics)
 
 
 class Resident:

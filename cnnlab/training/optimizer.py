@@ -11,9 +11,11 @@ from cnnlab.training.recipe import Plan
 
 
 def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
-    """The rate at each step: linear from 0 over the warm-up, then the schedule to the last step.
+    """The rate at each step: the warm-up's, then the schedule to the last step.
 
-    "cosine" and "linear" end at 0; "step" multiplies by `factor` at each milestone.
+    A warm-up is linear from 0, or constant where `warmup_rate` gives its rate (He et al. 2015,
+    sec. 4.2, for 110 layers). "cosine" and "linear" end at 0; "step" multiplies by `factor` at each
+    milestone.
     """
     peak, warmup = recipe.optimizer.learning_rate, plan.warmup
     rest = plan.steps - warmup
@@ -28,7 +30,9 @@ def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
             after = optax.piecewise_constant_schedule(peak, factors)
     if warmup == 0:
         return after
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+    low = recipe.schedule.warmup_rate
+    before = optax.constant_schedule(low) if low else optax.linear_schedule(0.0, peak, warmup)
+    return optax.join_schedules([before, after], [warmup])
 
 
 def optimizer(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:

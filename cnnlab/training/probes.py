@@ -5,16 +5,20 @@ gives the same numbers for the same variables and seed.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from flax import linen
 from jax import Array
 from ml_collections import ConfigDict
+from numpy.typing import NDArray
 
 from cnnlab import data, ops
+from cnnlab.analysis.lesion import blocks, lesioned, some, without
+from cnnlab.analysis.shift import REACH, logit_change, offsets, shifted
 from cnnlab.data import Dataset, Images, Records
 from cnnlab.names import unknown
 from cnnlab.training.checkpoint import Checkpoints
@@ -49,15 +53,36 @@ class Trained(NamedTuple):
         """Error and loss on some images, as in every evaluation."""
         return evaluate(self.eval_step, self.variables, images, self.batch_size)
 
+    def answering(self, forward: Callable[..., Array]) -> Callable[..., NDArray[np.floating]]:
+        """From `forward(variables, x, argument)` on images x as the network takes them, its logits.
+
+        What comes back takes images as stored, [N, H, W, C], and an argument, and gives
+        [N, classes]: compiled once, batch by batch.
+        """
+
+        def step(variables: Any, images: Array, argument: Any) -> Array:
+            return forward(variables, self.prepare(images), argument)
+
+        compiled, size = jax.jit(ops.using(ops.preferred())(step)), self.batch_size
+
+        def answer(images: NDArray[np.uint8], argument: Any) -> NDArray[np.floating]:
+            starts = range(0, len(images), size)
+            batches = (compiled(self.variables, images[at : at + size], argument) for at in starts)
+            return np.concatenate([np.asarray(batch) for batch in batches])
+
+        return answer
+
 
 class Probe(NamedTuple):
     """The names of some metrics, and what measures them; of each less is better.
 
-    A name that ends in `_error` or `_gap` is in percent.
+    A name that ends in `_error` or `_gap` is in percent. `check(model, image_shape)` raises
+    ValueError for a network of which they cannot be measured.
     """
 
     metrics: tuple[str, ...]
     measure: Callable[[Trained], dict[str, float]]
+    check: Callable[[linen.Module, tuple[int, int, int]], object] = lambda *_: None
 
 
 def trained(recipe: ConfigDict, dataset: Dataset, variables: Any) -> Trained:
@@ -109,6 +134,20 @@ def probe(name: str) -> Probe | None:
     return PROBES.get(name)
 
 
+def check(name: str, model: linen.Module, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a probe that a network on images (H, W, C) has no answer to.
+
+    Raises:
+        RecipeError: as `probe`; or there is nothing in the network that it could measure.
+    """
+    found = probe(name)
+    try:
+        if found:
+            found.check(model, image_shape)
+    except ValueError as error:
+        raise RecipeError(f"probe = {name!r}: {error}") from error
+
+
 def metrics_of(recipe: ConfigDict) -> tuple[str, ...]:
     """The names of all metrics in the records of a recipe.
 
@@ -125,4 +164,99 @@ def gap(network: Trained) -> dict[str, float]:
     return {"clean_train_error": train, "generalisation_gap": test - train}
 
 
-PROBES = {"gap": Probe(("clean_train_error", "generalisation_gap"), gap)}
+LESION_DRAWS = 8
+"""How many sets of blocks are drawn where several are to be cut out."""
+
+
+def lesion(network: Trained) -> dict[str, float]:
+    """How much the test error rises when blocks are cut out; see `analysis.lesion`.
+
+    Its mean and its worst over the blocks that keep the shape, cut out one at a time; the mean of
+    the down-sampling blocks less that of the others; and the mean where a fifth of all blocks, of
+    those that keep the shape, is cut out at random.
+    """
+    found = blocks(network.model, network.dataset.image_shape)
+    fifth = max(1, round(len(found) / 5))
+    several = some(found, fifth, draws=LESION_DRAWS, seed=network.seed)
+    whole, *errors = lesion_errors(network, [(), *((block.name,) for block in found), *several])
+    rises = np.array(errors) - whole
+    single, keeps = rises[: len(found)], np.array([block.keeps_shape for block in found])
+    return {
+        "lesion_gap": float(single[keeps].mean()),
+        "lesion_worst_gap": float(single[keeps].max()),
+        "lesion_downsampling_gap": float(single[~keeps].mean() - single[keeps].mean()),
+        "lesion_fifth_gap": float(rises[len(found) :].mean()),
+    }
+
+
+def lesion_errors(network: Trained, removals: Sequence[Sequence[str]]) -> list[float]:
+    """Test error in percent without the blocks of each removal, named as `analysis.lesion` does.
+
+    Raises:
+        ValueError: the network has no such blocks.
+    """
+    found, test = (
+        blocks(network.model, network.dataset.image_shape),
+        network.dataset.decoded("test"),
+    )
+
+    def forward(variables: Any, x: Array, kept: dict[str, Array]) -> Array:
+        return lesioned(network.model, variables, x, kept)
+
+    answer = network.answering(forward)
+    return [_error(answer(test.images, without(r, found)), test) for r in removals]
+
+
+def shift(network: Trained) -> dict[str, float]:
+    """Test error and change of the logits when images move by 1 to 4 pixels: `shift_responses`."""
+    responses = enumerate(shift_responses(network))
+    return {
+        f"shift{distance}_{what}": getattr(response, what)
+        for distance, response in responses
+        if distance > 0
+        for what in ShiftResponse._fields
+    }
+
+
+class ShiftResponse(NamedTuple):
+    """error: of shifted test images, in percent; change: of their logits, see `logit_change`."""
+
+    error: float
+    change: float
+
+
+def shift_responses(network: Trained) -> list[ShiftResponse]:
+    """What test images moved by 0, 1, ... REACH pixels do, each the mean over eight directions."""
+    test = network.dataset.decoded("test")
+
+    def forward(variables: Any, x: Array, by: Array) -> Array:
+        logits: Any = network.model.apply(variables, shifted(x, by), train=False)
+        return logits
+
+    answer = network.answering(forward)
+    still = answer(test.images, np.zeros(2, np.int32))
+    responses = []
+    for distance in range(REACH + 1):
+        moved = [answer(test.images, np.array(by, np.int32)) for by in offsets(distance)]
+        error = np.mean([_error(logits, test) for logits in moved])
+        change = np.mean([logit_change(still, logits) for logits in moved])
+        responses.append(ShiftResponse(float(error), float(change)))
+    return responses
+
+
+def _error(logits: NDArray[np.floating], images: Images) -> float:
+    return 100 * float((logits.argmax(-1) != images.labels).mean())
+
+
+PROBES = {
+    "gap": Probe(("clean_train_error", "generalisation_gap"), gap),
+    "lesion": Probe(
+        ("lesion_gap", "lesion_worst_gap", "lesion_downsampling_gap", "lesion_fifth_gap"),
+        lesion,
+        check=blocks,
+    ),
+    "shift": Probe(
+        tuple(f"shift{d}_{what}" for d in range(1, REACH + 1) for what in ShiftResponse._fields),
+        shift,
+    ),
+}

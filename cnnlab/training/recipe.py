@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cnnlab import data
-from cnnlab.data import Dataset
+from cnnlab.data import PREPROCESSES, Dataset
 from cnnlab.names import unknown
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -33,6 +33,7 @@ def default_recipe() -> ConfigDict:
     recipe.data = ConfigDict({"name": "digits"})
     recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
     recipe.data.image_size = 0  # side of streamed photographs' squares; 0: as stored, all alike
+    recipe.data.preprocess = ""  # "gcn_zca": whitened, in place of normalised by channel
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
@@ -52,6 +53,7 @@ def default_recipe() -> ConfigDict:
     recipe.schedule = ConfigDict({"name": "cosine"})
     recipe.schedule.milestones = (0.5, 0.75)  # schedule "step": fractions of the run
     recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
+    recipe.schedule.warmup_rate = 0.0  # constant during warm-up; 0: it rises from 0 instead
     recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
     recipe.augment.alternate = False  # flip an image in every other epoch, not by a coin
     recipe.augment.resized_crop = 0.0  # least area of a streamed photograph's crop; 0: its middle
@@ -175,6 +177,22 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
             two units, a probe of runs that may end without a network.
     """
     _one_of("data.name", recipe.data.name, datasets)
+    _check_names(recipe)
+    _check_numbers(recipe)
+    _check_augmentation(recipe)
+    _check_streamed(recipe)
+    lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
+    if lengths[0] == 0:
+        raise RecipeError("the run has no length: give train.epochs or train.steps")
+    if recipe.schedule.warmup_rate and lengths[-1] == 0:
+        raise RecipeError(
+            f"schedule.warmup_rate = {recipe.schedule.warmup_rate:g} would change nothing: give "
+            "schedule.warmup_epochs or schedule.warmup_steps"
+        )
+
+
+def _check_names(recipe: ConfigDict) -> None:
+    _one_of("data.preprocess", recipe.data.preprocess, PREPROCESSES)
     _one_of("train.on_divergence", recipe.train.on_divergence, DIVERGENCES)
     if recipe.probe and recipe.train.on_divergence == "chance":
         raise RecipeError(
@@ -184,6 +202,9 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
     _one_of("model.dtype", recipe.model.dtype, DTYPES)
     _one_of("optimizer.name", recipe.optimizer.name, OPTIMIZERS)
     _one_of("schedule.name", recipe.schedule.name, SCHEDULES)
+
+
+def _check_numbers(recipe: ConfigDict) -> None:
     for key in ("batch_size", "eval_batch_size", "log_steps"):
         _within(f"train.{key}", recipe.train[key], 1, None)
     groups = recipe.model.batch_norm_groups
@@ -197,17 +218,17 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
     for key in ("learning_rate", "weight_decay", "norm_bias_factor"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
-    for key in ("crop_padding", "cutout"):
-        _within(f"augment.{key}", recipe.augment[key], 0, None)
-    if recipe.augment.alternate and not recipe.augment.flip:
-        raise RecipeError("augment.alternate = True says how to flip, and augment.flip is False")
-    _within("augment.resized_crop", recipe.augment.resized_crop, 0, 1)
-    _check_streamed(recipe)
+    _within("schedule.warmup_rate", recipe.schedule.warmup_rate, 0, None)
     for fraction in recipe.schedule.milestones:
         _within("schedule.milestones (fractions of the run)", fraction, 0, 1)
-    lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
-    if lengths[0] == 0:
-        raise RecipeError("the run has no length: give train.epochs or train.steps")
+
+
+def _check_augmentation(recipe: ConfigDict) -> None:
+    for key in ("crop_padding", "cutout"):
+        _within(f"augment.{key}", recipe.augment[key], 0, None)
+    _within("augment.resized_crop", recipe.augment.resized_crop, 0, 1)
+    if recipe.augment.alternate and not recipe.augment.flip:
+        raise RecipeError("augment.alternate = True says how to flip, and augment.flip is False")
 
 
 def dataset_of(recipe: ConfigDict) -> Dataset:
@@ -218,6 +239,7 @@ def dataset_of(recipe: ConfigDict) -> Dataset:
     """
     return data.open_dataset(
         recipe.data.name,
+        preprocess=recipe.data.preprocess,
         directory=recipe.data.directory or None,
         image_size=recipe.data.image_size,
     )
@@ -227,7 +249,8 @@ def _check_streamed(recipe: ConfigDict) -> None:
     """Refuse what is for streamed photographs where there are none, and the reverse."""
     name, size = recipe.data.name, recipe.data.image_size
     if name in data.streamed():
-        foreign, kind = ["augment.crop_padding", "augment.cutout", "augment.alternate"], "streamed"
+        foreign = [f"augment.{key}" for key in ("crop_padding", "cutout", "alternate")]
+        foreign, kind = [*foreign, "data.preprocess"], "streamed"
         if size <= 0:
             raise RecipeError(
                 f"data.image_size = {size}, but the images of {name} differ in size: give the side "
@@ -240,7 +263,7 @@ def _check_streamed(recipe: ConfigDict) -> None:
         if recipe[section][key]:
             value = recipe[section][key]
             off = type(value)()
-            raise RecipeError(f"{path} = {value}, but {name} is {kind}: set it to {off}")
+            raise RecipeError(f"{path} = {value!r}, but {name} is {kind}: set it to {off!r}")
 
 
 def _one_of(key: str, value: str, choices: Iterable[str]) -> None:

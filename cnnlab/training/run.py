@@ -102,7 +102,9 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
     dataset = dataset_of(recipe)
-    network = summarize(build_model(recipe, dataset.classes), dataset.image_shape)
+    model = build_model(recipe, dataset.classes)
+    network = summarize(model, dataset.image_shape)
+    probes.check(recipe.probe, model, dataset.image_shape)
     if network.rows[-1].shape != (dataset.classes,):
         raise RecipeError(
             f"{recipe.model.name} puts out {network.rows[-1].shape} where {dataset.title} wants "

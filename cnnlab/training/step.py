@@ -116,15 +116,16 @@ def _in_groups(loss_of: _Loss, groups: int) -> _Loss:
 def make_train_step(
     update: Update,
     *,
-    mean: Array | np.ndarray,
-    std: Array | np.ndarray,
+    mean: Array | np.ndarray | None,
+    std: Array | np.ndarray | None,
     augment: Mapping[str, Any],
     shares: Sharding,
 ) -> Step:
     """The step `(state, images, labels, order, key) -> state`: a batch is taken, then `update`.
 
-    images [M, H, W, C] uint8 and labels [M] are the whole training set, order [steps, N] is
-    `epoch_order`'s for the epoch, key the run's. The batch is laid out in `shares`.
+    images [M, H, W, C] (uint8, or float32 with no mean) and labels [M] are the whole training set,
+    order [steps, N] is `epoch_order`'s for the epoch, key the run's. The batch is laid out in
+    `shares`.
     """
     options = {name: value for name, value in augment.items() if name != "alternate"}
 
@@ -188,9 +189,12 @@ def _count(state: State, loss: Array, missed: Array, first: Array) -> Tally:
 
 
 def make_eval_step(
-    model: linen.Module, *, mean: Array | np.ndarray, std: Array | np.ndarray
+    model: linen.Module, *, mean: Array | np.ndarray | None, std: Array | np.ndarray | None
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
-    """The step `(variables, images [N, H, W, C] uint8, labels [N]) -> (loss, wrong)`, each [N]."""
+    """The step `(variables, images [N, H, W, C], labels [N]) -> (loss, wrong)`, each [N].
+
+    The images are uint8, or float32 with no mean.
+    """
 
     def eval_step(variables: Any, images: Array, labels: Array) -> tuple[Array, Array]:
         logits: Any = model.apply(variables, data.normalise(images, mean, std), train=False)

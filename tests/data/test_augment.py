@@ -132,5 +132,15 @@ def test_a_negative_number_of_pixels_is_refused(option: str) -> None:
 
 
 def test_images_normalised_already_are_refused() -> None:
-    with pytest.raises(ValueError, match="float32"):
+    with pytest.raises(ValueError, match=r"must be uint8.* got float32"):
         data.augment(KEY, _normalised(_images(1)), MEAN, STD)
+    with pytest.raises(ValueError, match=r"must be float32.* got uint8"):
+        data.augment(KEY, _images(1), None, None)
+
+
+def test_prepared_images_are_moved_about_and_nothing_else() -> None:
+    images = _images(40)
+    np.testing.assert_array_equal(data.normalise(_normalised(images)), _normalised(images))
+    for options in ({}, {"crop_padding": 2, "flip": True, "cutout": 3}):
+        found = data.augment(KEY, _normalised(images), None, None, **options)
+        np.testing.assert_allclose(found, _augment(images, **options), rtol=1e-5, atol=1e-6)

@@ -1,5 +1,6 @@
 """The page of predictions is what the command makes, and its numbers hold together."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,35 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "scaling.md"
 
 
+def rows_of_presets(text):
+    """Cells of the table of presets, without the spaces that its widest cells ask for."""
+    table = text[text.index("| preset ") :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+
+
+@pytest.mark.slow
 def test_page_is_what_the_command_makes():
     made = scaling.page(ROOT / "configs")
     assert made == PAGE.read_text(), "run: python scripts/predict_scaling.py"
+
+
+def test_page_is_what_the_command_makes_but_for_most_presets(monkeypatch, tmp_path):
+    """The presets of E1 alone are predicted again; of the others, that they are all there."""
+    page = PAGE.read_text()
+    shutil.copy(ROOT / "configs" / "stacked_convs.py", tmp_path)
+    some = rows_of_presets(scaling.presets_table(tmp_path))
+    assert [row for row in rows_of_presets(page) if row[0] == some[0][0]] == some
+    arms = [
+        (f"{ablation.name}:{ablation.preset}", arm)
+        for ablation in scaling.load_ablations(ROOT / "configs", "paper")
+        for arm in ablation.arms
+    ]
+    found = [tuple(row[:2]) for row in rows_of_presets(page) if not row[1].startswith("all, ")]
+    assert found == arms, "run: python scripts/predict_scaling.py"
+    start = page.index("| preset ")
+    table = page[start : page.index("\n\n", start)]
+    monkeypatch.setattr(scaling, "presets_table", lambda configs: table)
+    assert scaling.page(ROOT / "configs") == page, "run: python scripts/predict_scaling.py"
 
 
 def test_step_of_resnet50_is_three_forward_passes():

@@ -43,6 +43,30 @@ class TestTotals:
         weighted = [row for row in total.rows if row.macs]
         assert len(weighted) == 6 * n + 2
 
+    @pytest.mark.parametrize(("n", "params"), [(1, 75_290), (2, 172_506)])
+    def test_shallower_than_the_paper(self, n, params):
+        """A block of each stage fewer has 18 (K^2) + 4 K numbers fewer in each."""
+        block = sum(18 * k**2 + 4 * k for k in (16, 32, 64))
+        assert summary(f"resnet{6 * n + 2}").params == 269_722 - (3 - n) * block == params
+
+    @pytest.mark.parametrize("kind", ["plain", "resnet"])
+    def test_narrow_nets_on_small_maps(self, kind):
+        """Half the filters, and a stride that leaves stages of 16, 8 and 4 pixels."""
+        total = summary(f"{kind}8", filters=8, stem_stride=2)
+        assert total.rows[1].notation == "CONV3-8/2"
+        last_of_stage = [r.shape for r in total.rows if r.path.endswith("block1/relu2")]
+        assert last_of_stage == [(16, 16, 8), (8, 8, 16), (4, 4, 32)]
+        convs = 27 * 8 + 9 * (2 * 8 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 32 * 32)
+        norms = 2 * (3 * 8 + 2 * 16 + 2 * 32)
+        assert total.params == convs + norms + 33 * 10
+        macs = 27 * 8 * 256 + 9 * (2 * 8 * 8 * 256 + 3 * 8 * 16 * 64 + 3 * 16 * 32 * 16) + 320
+        assert total.macs == macs
+
+    @pytest.mark.parametrize("option", ["filters", "stem_stride"])
+    def test_no_filters(self, option):
+        with pytest.raises(ValueError, match=f"{option}.*0"):
+            models.create("resnet8", **{option: 0})
+
     @pytest.mark.parametrize(
         ("name", "field"),
         [

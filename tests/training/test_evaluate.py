@@ -1,13 +1,15 @@
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from cnnlab.data import Dataset, Images
 from cnnlab.training.evaluate import evaluate
-from cnnlab.training.programs import Programs
+from cnnlab.training.programs import Programs, compile_programs, training_set
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 6, 7, 20])
@@ -41,3 +43,36 @@ def test_batches_give_what_the_whole_split_at_once_gives(
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     assert score.loss == pytest.approx(-log_p[np.arange(7), split.labels].mean(), rel=1e-5)
     assert score.error == pytest.approx(100 * np.mean(logits.argmax(1) != split.labels))
+
+
+def test_images_prepared_before_are_taken_as_they_are(
+    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+) -> None:
+    """In training and in evaluation: a linear net's own losses on the numbers given."""
+
+    def split(name: str) -> Images:
+        images, labels = tiny.split(name)
+        return Images((images / 7 - 20).astype(np.float32), labels)
+
+    dataset = dataclasses.replace(tiny, _load=split, preprocess="gcn_zca")
+    changes = {"model.name": "INPUT -> FC", "train.batch_size": 3, "train.steps": 9}
+    recipe = make_recipe(changes | {"augment.crop_padding": 0})
+    programs, training = compile_programs(recipe, dataset), training_set(dataset)
+    key = jax.random.key(0)
+    state = programs.create(key)
+    kernel, bias = (np.asarray(state.params["fc1"][name]) for name in ("kernel", "bias"))
+
+    def losses(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        logits = images.reshape(len(images), 16) @ kernel + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
+
+    score = evaluate(programs.eval_step, state.variables, dataset.split("test"), batch_size=5)
+    assert score.loss == pytest.approx(losses(*dataset.split("test")).mean(), rel=1e-4)
+    order = programs.order(key, 0)
+    batch = np.asarray(order[0])
+    images, labels = dataset.split("train")
+    state = programs.train_steps[1](state, training.images, training.labels, order, key)
+    assert state.tally.loss / 3 == pytest.approx(
+        losses(images[batch], labels[batch]).mean(), rel=1e-4
+    )

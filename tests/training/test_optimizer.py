@@ -60,6 +60,19 @@ def test_decay_to_zero(make_recipe: Callable[..., ConfigDict], name: str, warmup
     assert rate(60) == pytest.approx(0, abs=1e-8)
 
 
+def test_constant_warmup_is_that_of_resnet110(make_recipe: Callable[..., ConfigDict]) -> None:
+    """0.01 for 400 steps, then 0.1, divided by 10 at 32,000 and 48,000 of 64,000."""
+    rate = schedule(
+        make_recipe(
+            {"train.steps": 64_000, "schedule.name": "step", "optimizer.learning_rate": 0.1}
+            | {"schedule.warmup_steps": 400, "schedule.warmup_rate": 0.01}
+        )
+    )
+    expected = {0: 0.01, 399: 0.01, 400: 0.1, 31_999: 0.1, 32_000: 0.01, 47_999: 0.01}
+    expected |= {48_000: 0.001, 63_999: 0.001}
+    assert {step: rate(step) for step in expected} == pytest.approx(expected)
+
+
 def test_milestones_that_fall_on_one_step_both_count(
     make_recipe: Callable[..., ConfigDict],
 ) -> None:

@@ -87,6 +87,9 @@ def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
     ("key", "value", "words"),
     [
         ("data.name", "cifar", ["'cifar'", "cifar10, digits, mnist", "did you mean 'cifar10'"]),
+        ("data.preprocess", "gcn", ["'gcn'", "gcn_zca"]),
+        ("schedule.warmup_rate", -0.1, ["= -0.1", "at least 0"]),
+        ("schedule.warmup_rate", 0.01, ["= 0.01", "would change nothing", "warmup_steps"]),
         ("model.dtype", "bfloat", ["'bfloat'", "bfloat16, float32", "'bfloat16'?"]),
         ("optimizer.name", "sdg", ["'sdg'", "adamw, sgd", "'sgd'?"]),
         ("schedule.name", "cosin", ["'cosin'", "cosine, linear, step", "'cosine'?"]),

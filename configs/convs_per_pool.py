@@ -1,0 +1,108 @@
+"""E10: do two convolutions before each pooling beat one?
+
+N0 ("Layer Patterns") calls two "generally a good idea for larger and deeper networks", as stacked
+layers "develop more complex features of the input volume before the destructive pooling operation",
+and puts N at 3 or less. The arms have N = 1, 2, 3 in each of three stages. More layers are more
+weights and MACs, too: the control has one convolution a stage, with its filters made more until it
+has the weights of N = 2.
+
+    python experiments/ablate.py --config configs/convs_per_pool.py:digits
+
+| preset | data | networks | time on two cores |
+| --- | --- | --- | --- |
+| `digits` | digits at 16x16 | stages of 8, 16, 32 filters | a minute |
+| `cpu` | CIFAR-10 at 16x16 | stages of 32, 64, 128 filters, 3 epochs | about 20 minutes |
+| `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
+
+All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+"""
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import blank_config
+from cnnlab.names import unknown
+
+CLAIM = {
+    "id": "E10",
+    "statement": "Two convolutions before each pooling beat one.",
+    "source": "N0, Layer Patterns",
+    "metric": "test_error",
+    "caveats": "",
+    "comparisons": (
+        {
+            "question": "Are two better than one?",
+            "treatment": "two",
+            "baseline": "one",
+            "expect": "better",
+        },
+        {
+            "question": "Are two better than one of equal weights?",
+            "treatment": "two",
+            "baseline": "one_wide",
+            "expect": "better",
+        },
+        {
+            "question": "Are three better than two?",
+            "treatment": "three",
+            "baseline": "two",
+            "expect": "better",
+        },
+    ),
+}
+
+
+def get_config(preset: str = "digits") -> ConfigDict:
+    """The ablation under a preset: "digits", "cpu" or "paper"."""
+    presets = {"digits": digits, "cpu": cpu, "paper": paper}
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    config = blank_config("convs_per_pool", preset, CLAIM)
+    config.order = ("one", "two", "three", "one_wide")
+    presets[preset](config)
+    return config.lock()
+
+
+def digits(config: ConfigDict) -> None:
+    """A minute on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
+    config.arms = arms((8, 16, 32), wide=(14, 28, 56), stem="AVGPOOL2 -> ")
+    config.data.name = "digits"
+    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
+    config.optimizer.learning_rate = 0.05
+    config.schedule.warmup_epochs = 0.5
+    config.augment.update(crop_padding=2, flip=False)
+
+
+def cpu(config: ConfigDict) -> None:
+    """About 20 minutes on two cores, with the runs that choose the rates."""
+    config.arms = arms((32, 64, 128), wide=(56, 112, 225), stem="AVGPOOL2 -> ")
+    config.rates = (0.02, 0.05, 0.125)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
+    config.schedule.warmup_epochs = 0.25
+    config.augment.update(crop_padding=0, flip=True)
+    config.claim.caveats = "Images averaged down to 16x16, 3 epochs, no random crops."
+
+
+def paper(config: ConfigDict) -> None:
+    """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
+    config.arms = arms((64, 128, 256), wide=(113, 226, 452))
+    config.data.name = "cifar10"
+    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
+    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
+    config.schedule.update(name="step", warmup_epochs=1.0)
+    config.augment.update(crop_padding=4, flip=True)
+
+
+def arms(widths: tuple[int, ...], wide: tuple[int, ...], stem: str = "") -> dict:
+    """A stage for each width, of one, two or three convolutions; `wide` gives one two's weights."""
+
+    def network(widths: tuple[int, ...], n: int) -> dict[str, dict[str, str]]:
+        stages = " -> ".join(f"[CONV3-{k} -> BN -> RELU]*{n} -> POOL2" for k in widths)
+        return {"model": {"name": f"INPUT -> {stem}{stages} -> GAP -> FC"}}
+
+    return {
+        "one": network(widths, 1),
+        "two": network(widths, 2),
+        "three": network(widths, 3),
+        "one_wide": network(wide, 1),
+    }

@@ -1,0 +1,96 @@
+"""E5: does max pooling work better than average pooling and L2 pooling?
+
+N0 ("General pooling") says that max pooling "has been shown to work better in practice" than
+average pooling, once usual, and names L2 pooling besides. The arms differ in what a 2x2 window
+comes to and in nothing else: weights, MACs and maps are equal.
+
+    python experiments/ablate.py --config configs/pooling_kind.py:digits
+
+| preset | data | networks | time on two cores |
+| --- | --- | --- | --- |
+| `digits` | digits at 16x16 | stages of 8, 16, 32 filters | a minute |
+| `cpu` | CIFAR-10 | stages of 16, 32, 64 filters, 3 epochs | about 20 minutes |
+| `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
+
+All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+Pooling follows the ReLU, so that all three kinds pool numbers from 0 on.
+"""
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import blank_config
+from cnnlab.names import unknown
+
+CLAIM = {
+    "id": "E5",
+    "statement": "Max pooling works better than average pooling and L2 pooling.",
+    "source": "N0, General pooling",
+    "metric": "test_error",
+    "caveats": "",
+    "comparisons": (
+        {
+            "question": "Is the largest of a window better than its mean?",
+            "treatment": "max",
+            "baseline": "average",
+            "expect": "better",
+        },
+        {
+            "question": "Is it better than the window's L2 norm?",
+            "treatment": "max",
+            "baseline": "l2",
+            "expect": "better",
+        },
+    ),
+}
+
+
+def get_config(preset: str = "digits") -> ConfigDict:
+    """The ablation under a preset: "digits", "cpu" or "paper"."""
+    presets = {"digits": digits, "cpu": cpu, "paper": paper}
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    config = blank_config("pooling_kind", preset, CLAIM)
+    presets[preset](config)
+    return config.lock()
+
+
+def digits(config: ConfigDict) -> None:
+    """A minute on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
+    config.arms = arms(8, stem="AVGPOOL2 -> ")
+    config.data.name = "digits"
+    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
+    config.optimizer.learning_rate = 0.05
+    config.schedule.warmup_epochs = 0.5
+    config.augment.update(crop_padding=2, flip=False)
+    config.claim.caveats = "Digits enlarged from 8x8 are smooth: all poolings see much the same."
+
+
+def cpu(config: ConfigDict) -> None:
+    """About 20 minutes on two cores, with the runs that choose the rates."""
+    config.arms = arms(16)
+    config.rates = (0.02, 0.05, 0.125)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
+    config.schedule.warmup_epochs = 0.25
+    config.augment.update(crop_padding=0, flip=True)
+    config.claim.caveats = "Narrow nets, 3 epochs, no random crops."
+
+
+def paper(config: ConfigDict) -> None:
+    """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
+    config.arms = arms(64)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
+    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
+    config.schedule.update(name="step", warmup_epochs=1.0)
+    config.augment.update(crop_padding=4, flip=True)
+
+
+def arms(filters: int, stem: str = "") -> dict:
+    """Three stages of two convolutions, each ended by one kind of 2x2 pooling."""
+
+    def network(pooling: str) -> dict[str, dict[str, str]]:
+        stage = f"[CONV3-{filters}*2^i -> BN -> RELU]*2 -> {pooling}"
+        return {"model": {"name": f"INPUT -> {stem}[{stage}]*3 -> GAP -> FC"}}
+
+    return {"max": network("POOL2"), "average": network("AVGPOOL2"), "l2": network("L2POOL2")}

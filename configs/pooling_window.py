@@ -1,0 +1,131 @@
+"""E6: are large pooling windows too lossy?
+
+N0 and N1 ("Pooling sizes with larger receptive fields are too destructive") leave two: windows of
+2x2 and, overlapping, of 3x3, both of stride 2. All arms have the same five convolutions and weights
+and end with the same map, 8 times smaller than the image; they differ in how they come to it:
+
+| arm | pooling after the first, third and fifth convolution |
+| --- | --- |
+| `pool2` | 2x2, 2x2, 2x2 |
+| `pool3` | 3x3 of stride 2, three times |
+| `pool4` | 4x4, none, 2x2 |
+| `pool8` | 8x8, none, none |
+| `pool4_wide` | as `pool4`, with more filters: the MACs of `pool2` |
+
+A large window leaves smaller maps to what follows, and so fewer MACs: the last arm is the control.
+The smallest of the large windows, 4x4, gives the verdict. For 3x3 "useful" is taken to mean
+equivalent to 2x2 within one point: runs of one net spread by about half a point, so that five seeds
+can tell one point and no less.
+
+    python experiments/ablate.py --config configs/pooling_window.py:digits
+
+| preset | data | networks | time on two cores |
+| --- | --- | --- | --- |
+| `digits` | digits at 32x32 | 8, 16, 32 filters | 2 minutes |
+| `cpu` | CIFAR-10 | 16, 32, 64 filters, 3 epochs | about 20 minutes |
+| `paper` | CIFAR-10 | 64, 128, 256 filters, 164 epochs | not run yet |
+
+All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+"""
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import blank_config
+from cnnlab.names import unknown
+
+CLAIM = {
+    "id": "E6",
+    "statement": "Pooling windows larger than 3x3 are too lossy.",
+    "source": "N0, Pooling Layer; N1, Pooling Layer",
+    "metric": "test_error",
+    "caveats": "",
+    "comparisons": (
+        {
+            "question": "Does one 4x4 window lose against two of 2x2?",
+            "treatment": "pool4",
+            "baseline": "pool2",
+            "expect": "worse",
+        },
+        {
+            "question": "Does one 8x8 window lose against three of 2x2?",
+            "treatment": "pool8",
+            "baseline": "pool2",
+            "expect": "worse",
+        },
+        {
+            "question": "Does 4x4 still lose at equal MACs?",
+            "treatment": "pool4_wide",
+            "baseline": "pool2",
+            "expect": "worse",
+        },
+        {
+            "question": "Do overlapping 3x3 windows do as well as 2x2?",
+            "treatment": "pool3",
+            "baseline": "pool2",
+            "expect": "equivalent",
+            "margin": 1.0,
+        },
+    ),
+}
+
+
+def get_config(preset: str = "digits") -> ConfigDict:
+    """The ablation under a preset: "digits", "cpu" or "paper"."""
+    presets = {"digits": digits, "cpu": cpu, "paper": paper}
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    config = blank_config("pooling_window", preset, CLAIM)
+    config.model.options = {"fit": "crop"}
+    config.order = ("pool2", "pool3", "pool4", "pool8", "pool4_wide")
+    presets[preset](config)
+    return config.lock()
+
+
+def digits(config: ConfigDict) -> None:
+    """Minutes on a laptop. The digits were enlarged from 8x8: a 4x4 window is a pixel of theirs."""
+    config.arms = arms((8, 16, 32), wide=(10, 20, 40))
+    config.data.name = "digits"
+    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
+    config.optimizer.learning_rate = 0.05
+    config.schedule.warmup_epochs = 0.5
+    config.augment.update(crop_padding=2, flip=False)
+    config.claim.caveats = "The digits were enlarged from 8x8: a 4x4 window loses next to nothing."
+
+
+def cpu(config: ConfigDict) -> None:
+    """About 20 minutes on two cores, with the runs that choose the rates."""
+    config.arms = arms((16, 32, 64), wide=(20, 40, 80))
+    config.rates = (0.02, 0.05, 0.125)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
+    config.schedule.warmup_epochs = 0.25
+    config.augment.update(crop_padding=0, flip=True)
+    config.claim.caveats = "Narrow nets, 3 epochs, no random crops."
+
+
+def paper(config: ConfigDict) -> None:
+    """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
+    config.arms = arms((64, 128, 256), wide=(81, 161, 322))
+    config.data.name = "cifar10"
+    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
+    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
+    config.schedule.update(name="step", warmup_epochs=1.0)
+    config.augment.update(crop_padding=4, flip=True)
+
+
+def arms(widths: tuple[int, int, int], wide: tuple[int, int, int]) -> dict:
+    """One net with its windows in five ways; `wide` gives the 4x4 windows the MACs of the 2x2."""
+
+    def network(widths: tuple[int, int, int], *poolings: str) -> dict[str, dict[str, str]]:
+        steps = ["INPUT"]
+        for width, repeats, pooling in zip(widths, (1, 2, 2), poolings, strict=True):
+            steps += [f"[CONV3-{width} -> BN -> RELU]*{repeats}", pooling]
+        return {"model": {"name": " -> ".join(filter(None, [*steps, "GAP", "FC"]))}}
+
+    return {
+        "pool2": network(widths, "POOL2", "POOL2", "POOL2"),
+        "pool3": network(widths, "POOL3/2p1", "POOL3/2p1", "POOL3/2p1"),
+        "pool4": network(widths, "POOL4", "", "POOL2"),
+        "pool8": network(widths, "POOL8", "", ""),
+        "pool4_wide": network(wide, "POOL4", "", "POOL2"),
+    }

@@ -1,0 +1,128 @@
+"""E18: does pooling make a network's answer less sensitive to small shifts of its image?
+
+N3 ("Pooling Layer": precise location is not important; "Equivariance and invariance": invariance
+lets the precise location of the detected features matter less). Nets of the same three convolutions
+that halve their maps by max pooling, by average pooling, by strides, or not at all. The trained net
+is shown its test images moved by 1 to 4 pixels in eight directions (probe `shift`,
+`analysis/shift.py`; what comes in at the border is mirrored, for all arms alike), and the metric is
+how much its logits change, as a part of what they are. Every net ends in an FC, which sees where
+things are, and not in global average pooling, which would give all of them the invariance that is
+in question. No random crops in training, for these teach it as well.
+
+    python experiments/ablate.py --config configs/shift_response.py:digits
+    python experiments/probe.py runs/shift_response/digits/max_pool/seed0-...    # shift by shift
+
+| preset | data | networks | time on two cores |
+| --- | --- | --- | --- |
+| `digits` | digits | three convolutions of 8, 16, 16 filters | two minutes |
+| `cpu` | CIFAR-10 | three convolutions of 16, 32, 32 filters, 2 epochs | about 17 minutes |
+| `paper` | CIFAR-10 | three convolutions of 64, 128, 128 filters, 100 epochs | not run yet |
+
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split. The net that keeps its maps has an FC 64 times as large. `paper` follows no paper: it is the
+same on larger nets, trained for longer.
+"""
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import blank_config
+from cnnlab.names import unknown
+
+CLAIM = {
+    "id": "E18",
+    "statement": "Pooling makes a network's answers less sensitive to small shifts of the image.",
+    "source": "N3, Pooling Layer",
+    "metric": "shift1_change",
+    "caveats": "",
+    "comparisons": (
+        {
+            "question": "One pixel: do logits change less with max pooling than with strides?",
+            "treatment": "max_pool",
+            "baseline": "strided",
+            "expect": "better",
+        },
+        {
+            "question": "And with average pooling?",
+            "treatment": "average_pool",
+            "baseline": "strided",
+            "expect": "better",
+        },
+        {
+            "question": "Less with max pooling than with no down-sampling?",
+            "treatment": "max_pool",
+            "baseline": "no_downsampling",
+            "expect": "better",
+        },
+        {
+            "question": "Four pixels: still less with max pooling than with strides?",
+            "treatment": "max_pool",
+            "baseline": "strided",
+            "expect": "better",
+            "metric": "shift4_change",
+        },
+    ),
+}
+
+HALVINGS = {
+    "max_pool": ("", " -> POOL2"),
+    "average_pool": ("", " -> AVGPOOL2"),
+    "strided": ("/2", ""),
+    "no_downsampling": ("", ""),
+}
+"""The stride of every convolution, and what comes behind it."""
+
+
+def get_config(preset: str = "digits") -> ConfigDict:
+    """The ablation under a preset: "digits", "cpu" or "paper"."""
+    presets = {"digits": digits, "cpu": cpu, "paper": paper}
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    config = blank_config("shift_response", preset, CLAIM)
+    config.probe = "shift"
+    config.model.options.fit = "crop"
+    presets[preset](config)
+    return config.lock()
+
+
+def digits(config: ConfigDict) -> None:
+    """Minutes on a laptop."""
+    config.arms = arms((8, 16, 16))
+    config.data.name = "digits"
+    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
+    config.optimizer.learning_rate = 0.03
+    config.schedule.warmup_epochs = 0.5
+    config.augment.update(crop_padding=0, flip=False)
+
+
+def cpu(config: ConfigDict) -> None:
+    """About 17 minutes on two cores, with the runs that choose the rates."""
+    config.arms = arms((16, 32, 32))
+    config.rates = (0.02, 0.05, 0.125)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=32, epochs=2.0, evaluate_epochs=1.0, checkpoint_epochs=1.0)
+    config.schedule.warmup_epochs = 0.25
+    config.augment.update(crop_padding=0, flip=True)
+    config.claim.caveats = (
+        "Two epochs of three narrow layers. The net with no down-sampling has 64 times the weights "
+        "in its FC. All nets end in an FC: under global average pooling the order may be another."
+    )
+
+
+def paper(config: ConfigDict) -> None:
+    """On an accelerator: four times as wide, until training is over."""
+    config.arms = arms((64, 128, 128))
+    config.rates = (0.02, 0.05, 0.125)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=128, epochs=100.0, evaluate_epochs=5.0, checkpoint_epochs=5.0)
+    config.schedule.warmup_epochs = 1.0
+    config.augment.update(crop_padding=0, flip=True)
+
+
+def arms(widths: tuple[int, int, int]) -> ConfigDict:
+    """The four nets, a convolution for each width."""
+
+    def network(stride: str, end: str) -> dict[str, dict[str, str]]:
+        stages = " -> ".join(f"CONV3-{k}{stride} -> BN -> RELU{end}" for k in widths)
+        return {"model": {"name": f"INPUT -> {stages} -> FC"}}
+
+    return ConfigDict({arm: network(*halving) for arm, halving in HALVINGS.items()})

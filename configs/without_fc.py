@@ -1,0 +1,110 @@
+"""E9: can the fully connected layers be removed with no loss, for far fewer parameters?
+
+N0 says so of VGGNet ("it was later found that these FC layers can be removed with no performance
+downgrade"), and GoogLeNet's global average pooling is how. The arms share their convolutions and
+differ in what stands on the last map: VGG's head in small, two hidden FC layers with dropout; one
+FC on the whole map; or global average pooling and one FC. The second of them tells whether it is
+the hidden layers or the averaging that makes a difference, if anything does.
+
+    python experiments/ablate.py --config configs/without_fc.py:digits
+
+| preset | data | networks | time on two cores |
+| --- | --- | --- | --- |
+| `digits` | digits at 16x16 | 8, 16, 32 filters, FC-64 | a minute |
+| `cpu` | CIFAR-10 at 16x16 | 32, 64, 128 filters, FC-256, 3 epochs | about 15 minutes |
+| `paper` | CIFAR-10 | 64, 128, 256 filters, FC-1024, 164 epochs | not run yet |
+
+All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+"No loss" is equivalence within one point: runs of one net spread by about half a point, so that
+five seeds can tell one point and no less. Equivalence looks both ways: should the net without FC
+layers be better by more than that, it is refuted, and the difference says why.
+"""
+
+from ml_collections import ConfigDict
+
+from cnnlab.evidence import blank_config
+from cnnlab.names import unknown
+
+CLAIM = {
+    "id": "E9",
+    "statement": "The FC layers can be removed with no loss, for far fewer parameters.",
+    "source": "N0, Case studies (VGGNet)",
+    "metric": "test_error",
+    "caveats": "",
+    "comparisons": (
+        {
+            "question": "Is averaging each map as good as the hidden FC layers?",
+            "treatment": "gap",
+            "baseline": "hidden_fc",
+            "expect": "equivalent",
+            "margin": 1.0,
+        },
+        {
+            "question": "Is one FC on the whole map as good as the hidden FC layers?",
+            "treatment": "one_fc",
+            "baseline": "hidden_fc",
+            "expect": "equivalent",
+            "margin": 1.0,
+        },
+    ),
+}
+
+
+def get_config(preset: str = "digits") -> ConfigDict:
+    """The ablation under a preset: "digits", "cpu" or "paper"."""
+    presets = {"digits": digits, "cpu": cpu, "paper": paper}
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    config = blank_config("without_fc", preset, CLAIM)
+    config.order = ("hidden_fc", "one_fc", "gap")
+    presets[preset](config)
+    return config.lock()
+
+
+def digits(config: ConfigDict) -> None:
+    """A minute on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
+    config.arms = arms(8, hidden=64, stem="AVGPOOL2 -> ")
+    config.data.name = "digits"
+    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
+    config.optimizer.learning_rate = 0.05
+    config.schedule.warmup_epochs = 0.5
+    config.augment.update(crop_padding=2, flip=False)
+
+
+def cpu(config: ConfigDict) -> None:
+    """About 15 minutes on two cores, with the runs that choose the rates."""
+    config.arms = arms(32, hidden=256, stem="AVGPOOL2 -> ")
+    config.rates = (0.02, 0.05, 0.125)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
+    config.schedule.warmup_epochs = 0.25
+    config.augment.update(crop_padding=0, flip=True)
+    config.claim.caveats = (
+        "Images averaged down to 16x16. In 3 epochs nothing over-fits, so that dropout costs more "
+        "than it gives."
+    )
+
+
+def paper(config: ConfigDict) -> None:
+    """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
+    config.arms = arms(64, hidden=1024)
+    config.data.name = "cifar10"
+    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
+    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
+    config.schedule.update(name="step", warmup_epochs=1.0)
+    config.augment.update(crop_padding=4, flip=True)
+
+
+def arms(filters: int, hidden: int, stem: str = "") -> dict:
+    """Six convolutions and two poolings, with each of three heads."""
+    stages = (filters, 2 * filters, 4 * filters)
+    body = " -> POOL2 -> ".join(f"[CONV3-{width} -> BN -> RELU]*2" for width in stages)
+
+    def network(head: str) -> dict[str, dict[str, str]]:
+        return {"model": {"name": f"INPUT -> {stem}{body} -> {head}"}}
+
+    return {
+        "hidden_fc": network(f"[FC-{hidden} -> RELU -> DROP0.5]*2 -> FC"),
+        "one_fc": network("FC"),
+        "gap": network("GAP -> FC"),
+    }
