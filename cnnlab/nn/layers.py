@@ -220,12 +220,14 @@ class Dense(Layer):
 class BatchNorm(Layer):
     """BN: each channel to zero mean and unit variance, then scaled and offset (N0).
 
-    Parameters: scale [C] (ones), bias [C] (zeros); statistics (collection `batch_stats`): mean [C],
-    var [C]. `momentum` is the fraction of the old statistic kept (see `ops.batch_norm`).
+    Parameters: scale [C] (ones) unless `use_scale` is off, bias [C] (zeros); statistics (collection
+    `batch_stats`): mean [C], var [C]. `momentum` is the fraction of the old statistic kept (see
+    `ops.batch_norm`).
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    use_scale: bool = True
     scale_init: Initializer = linen.initializers.ones
 
     in_place: ClassVar[bool] = True
@@ -238,7 +240,7 @@ class BatchNorm(Layer):
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """x [..., C] -> [..., C]; `train` takes the batch's statistics, else the running."""
         shape = x.shape[-1:]
-        scale = self.param("scale", self.scale_init, shape)
+        scale = self.param("scale", self.scale_init, shape) if self.use_scale else jnp.ones(shape)
         offset = self.param("bias", linen.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)

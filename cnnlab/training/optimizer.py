@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from cnnlab.training.recipe import Plan
@@ -60,10 +59,9 @@ def _descent(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
 
 
 def norm_biases(params: Any) -> Any:
-    """True for a norm's bias, which is a bias beside a scale."""
-    flat = flatten_dict(params)
-    return unflatten_dict(
-        {path: path[-1] == "bias" and (*path[:-1], "scale") in flat for path in flat}
+    """True for the biases of norms, the layers whose names begin with bn."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key == "bias" and path[-2].key.startswith("bn"), params
     )
 
 

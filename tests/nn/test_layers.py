@@ -275,6 +275,18 @@ def test_notation(layer, notation):
         assert read.notation == notation
 
 
+def test_a_norm_without_a_scale_only_offsets():
+    (x,) = normal((6, 3, 3, 16))
+    layer = nn.BatchNorm(use_scale=False)
+    variables = layer.init(jax.random.key(0), x)
+    assert set(variables["params"]) == {"bias"}
+    offset = jnp.arange(16.0)
+    given = {"params": {"bias": offset}, "batch_stats": variables["batch_stats"]}
+    y, _ = layer.apply(given, x, train=True, mutable=["batch_stats"])
+    mean, std = x.mean((0, 1, 2)), x.std((0, 1, 2))
+    np.testing.assert_allclose(y, (x - mean) / std + np.arange(16.0), atol=1e-3)
+
+
 def test_whitening_is_by_what_the_network_was_made_with():
     """Both signs of the filters, put over the images without padding; no parameters."""
     made, x = normal((6, 5, 5, 3), (2, 5, 5, 3))
