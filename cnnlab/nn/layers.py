@@ -377,7 +377,8 @@ class ReLU(Layer):
 class GELU(Layer):
     """GELU: x times the share of a standard normal below it (Hendrycks and Gimpel 2016).
 
-    By the tanh approximation of their section 2, within 5e-4 of the exact one and quicker.
+    By the tanh approximation of their section 2, within 5e-4 of the exact one and quicker; in
+    float32 whatever x is, which on a CPU is quicker too than to round each product to bfloat16.
     """
 
     in_place: ClassVar[bool] = True
@@ -388,7 +389,8 @@ class GELU(Layer):
 
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """Any shape, kept."""
-        return jax.nn.gelu(x, approximate=True)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return jax.nn.gelu(wide, approximate=True).astype(x.dtype)
 
 
 class Tanh(Layer):
