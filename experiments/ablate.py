@@ -20,7 +20,9 @@ from cnnlab.training.placement import leads
 
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
 PUBLISH = flags.DEFINE_bool(
-    "publish", False, "Also write records and report into results/; not with overrides."
+    "publish",
+    False,
+    "Also write records and report into results/, if no run failed; not with overrides.",
 )
 
 
@@ -44,7 +46,7 @@ def main(config: ConfigDict) -> int:
     if not leads():
         return EXIT_FAILED if failures else 0
     records = ledger.records(recipes)
-    if PUBLISH.value:
+    if PUBLISH.value and not failures:  # or the lost runs would be missed by nobody
         home = Path("results") / ablation.name
         write_records(home / f"{ablation.preset}.jsonl", [*told, *records])
     print_report(console, ablation, records)

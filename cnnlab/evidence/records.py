@@ -14,7 +14,7 @@ from cnnlab.training.record import write_whole
 
 
 class ForeignRecord(ValueError):
-    """A record of a run that the ablation does not have, or on other data than its neighbours."""
+    """A record of a run that the ablation does not have, or on another copy of its data."""
 
 
 def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]]:
@@ -26,7 +26,7 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
 
     Raises:
         ForeignRecord: a record is not of one of the ablation's recipes, as when the config has
-            changed since, or not on the data of the others; names what differs.
+            changed since, or not on the copy of its data that the others were; names what differs.
         RateNotChosen: as `choose_rates`.
     """
     records = [Record.from_json(line) for line in path.read_text().splitlines()]
@@ -41,9 +41,11 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
     for record in tables:
         known = record.arm in chosen.arms
         _check(path, record, chosen.recipe(record.arm, record.seed) if known else None)
+    first: dict[str, Record] = {}
     for record in records:
-        what = f"{path}: {_name(record)} was run on other data than {_name(records[0])}"
-        _compare(what, record.dataset, records[0].dataset)
+        other = first.setdefault(record.config["data"]["name"], record)
+        what = f"{path}: {_name(record)} was run on other data than {_name(other)}"
+        _compare(what, record.dataset, other.dataset)
     return chosen, tables
 
 

@@ -5,8 +5,7 @@ measurements, and tabulated.
 """
 
 import functools
-import runpy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from cnnlab.analysis.measured import H100_OVER_A100, IMAGENET, MEASURED, Measure
 from cnnlab.analysis.step_time import Case, images_per_second, step_seconds
 from cnnlab.analysis.work import Work, count_work
 from cnnlab.data.splits import stored_indices
-from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.published import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
 from cnnlab.names import unknown
 from cnnlab.training.optimizer import optimizer
@@ -266,36 +265,21 @@ def _fits(chip: Chip, batch: int) -> bool:
     return _resnet50_bytes(batch) <= chip.memory
 
 
-def paper_presets(configs: Path) -> Iterator[Ablation]:
-    """The ablations of all config files in a folder that have a preset `paper`."""
-    for path in sorted(configs.glob("*.py")):
-        try:
-            config = runpy.run_path(str(path))["get_config"]("paper")
-        except ValueError as error:
-            if "unknown preset" not in str(error):
-                raise
-        else:
-            yield Ablation.from_config(config)
-
-
 def presets_table(configs: Path) -> str:
     """The time of one run of each arm on one GPU, and of all arms and seeds."""
     headings = ["preset", "arm", "steps", "kernels a step"]
     headings += [f"{_short(CHIPS[gpu])}, {dtype}" for gpu in GPUS for dtype in DTYPES]
     rows: list[list[str]] = []
-    for ablation in paper_presets(configs):
+    for ablation in load_ablations(configs, "paper"):
         title = f"{ablation.name}:{ablation.preset}"
         runs = {arm: preset_run(recipe) for arm, recipe in ablation.arms.items()}
         rows += [[title, arm, *_run_cells(run)] for arm, run in runs.items()]
         each = zip(*(run.predicted for run in runs.values()), strict=True)
-        totals = [_time(_runs_of_an_arm(ablation) * sum(seconds)) for seconds in each]
-        rates = f" and {len(ablation.rates)} rates" * bool(ablation.rates)
-        rows.append([title, f"all, {ablation.seeds} seeds{rates}", "", "", *totals])
+        count, rates = ablation.seeds, len(ablation.rates)
+        totals = [_time((count + rates) * sum(seconds)) for seconds in each]
+        name = f"all, {count} seeds" + (f", {rates} learning rates" if rates else "")
+        rows.append([title, name, "", "", *totals])
     return _table(headings, rows, left=(0, 1))
-
-
-def _runs_of_an_arm(ablation: Ablation) -> int:
-    return ablation.seeds + len(ablation.rates)
 
 
 class Run(NamedTuple):

@@ -26,6 +26,7 @@ from cnnlab.evidence.verdict import (
     metric_unit,
     metric_values,
 )
+from cnnlab.training.probes import metrics_of
 from cnnlab.training.record import Record
 
 QUESTION, DIFFERENCE, VERDICT, PAPER, SOURCE = (
@@ -49,7 +50,7 @@ def arms_table(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame:
         interval of the mean, empty for one run or no spread), ``learning_rate``, ``weights``
         (trainable parameters), ``macs``, ``activations`` (values), ``activation_bytes`` (as
         float32), all per image and forward, and ``receptive_field`` (pixels). An arm that was not
-        run has n = 0. A metric other than the claim's has rows of the arms compared by it.
+        run has n = 0. A probe's metric has rows of the arms that it is taken of.
 
     Raises:
         ValueError: the runs of one arm are not of one network, a seed was run twice, or the
@@ -59,18 +60,10 @@ def arms_table(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame:
     rows = [
         _arm_row(ablation, arm, metric, records)
         for metric in ablation.claim.metrics
-        for arm in _measured(ablation, metric)
+        for arm, recipe in ablation.arms.items()
+        if metric in metrics_of(recipe)
     ]
     return pd.DataFrame(rows).astype({name: "Int64" for name in _COUNTS})
-
-
-def _measured(ablation: Ablation, metric: str) -> list[str]:
-    """The arms that a metric is shown of."""
-    claim = ablation.claim
-    compared = {
-        arm for each in claim.comparisons if claim.metric_of(each) == metric for arm in each.arms
-    }
-    return [arm for arm in ablation.arms if metric == claim.metric or arm in compared]
 
 
 def comparisons_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -136,7 +136,7 @@ def judge_claim(claim: Claim, records: Iterable[Record]) -> list[Verdict]:
     """
     records = list(records)
     cases = [_case(claim, comparison, records) for comparison in claim.comparisons]
-    # What was not run counts as well: the others' verdicts are then the same when it was.
+    # What was not run counts as well, so that running it can only lower what the others show.
     adjusted = holm([1.0 if case.p is None else case.p for case in cases]).tolist()
     return [_judge(case, p, len(cases)) for case, p in zip(cases, adjusted, strict=True)]
 

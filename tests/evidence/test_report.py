@@ -19,7 +19,7 @@ from cnnlab.evidence import (
     write_records,
     write_report,
 )
-from cnnlab.evidence.overview import Result, summary
+from cnnlab.evidence.overview import Result, by_claim, summary
 from cnnlab.evidence.published import (
     BEGIN,
     END,
@@ -146,6 +146,12 @@ def test_records_on_other_data_are_refused(
     words = r"seed 2 was run on other data than .* seed 0: fingerprint = 'ff00', not '0a1b2c3d'$"
     with pytest.raises(ForeignRecord, match=words):
         read_records(tmp_path / "short.jsonl", ablation)
+    # Arms of another data set have another copy, but one of their own.
+    ablation.arms["wide"].data.name = "mnist"
+    wide, narrow = runs_of(ablation)[:3], runs_of(ablation)[3:]
+    wide = [replace(record, dataset=other.dataset) for record in wide]
+    write_records(tmp_path / "short.jsonl", [*wide, *narrow])
+    assert len(read_records(tmp_path / "short.jsonl", ablation)[1]) == 6
 
 
 def test_a_record_that_lacks_a_key_added_since_is_read(
@@ -336,15 +342,24 @@ def test_the_presets_that_were_run_come_first(project: Path, ablation: Ablation)
     assert summary(found["cpu"]) == "Not run."
 
 
+def test_a_claim_is_shown_as_it_was_run_where_others_were_run_otherwise(
+    ablation: Ablation, runs_of: Callable[[Ablation], list[Record]]
+) -> None:
+    second = replace(ablation, claim=replace(ablation.claim, id="T2"))
+    unrun, run = Result(ablation, []), Result(ablation, runs_of(ablation))
+    presets = {"cpu": [unrun, Result(second, runs_of(second))], "digits": [run]}
+    assert [[r.records != [] for r in found] for found in by_claim(presets)] == [[1, 0], [1]]
+    assert by_claim(presets)[0] == [run, unrun]
+
+
 def test_the_summary_says_what_would_decide(
     ablation: Ablation, records_of: Callable[..., list[Record]]
 ) -> None:
     """Half a standard deviation: 64 runs an arm (Cohen 1988, table 2.4.1)."""
     records = records_of({"wide": [0.0, 2.0, 4.0], "narrow": [1.0, 3.0, 5.0]})
     table = squeezed(summary([Result(ablation, records)]))
-    assert (
-        "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | [table](widths/short.md) |" in table
-    )
+    row = "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | [table](widths/short.md) |"
+    assert row in table
 
 
 def test_claims_and_their_verdicts(

@@ -1,6 +1,5 @@
 """The page of predictions is what the command makes, and its numbers hold together."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from cnnlab.analysis import summarize
 from cnnlab.analysis.chips import CHIPS
 from cnnlab.analysis.measured import MEASURED
 from cnnlab.analysis.step_time import Case
-from cnnlab.evidence import scaling
+from cnnlab.evidence import Ablation, scaling
 from cnnlab.models import create
 
 ROOT = Path(__file__).parents[2]
@@ -48,18 +47,6 @@ def test_page_is_what_the_command_makes_but_for_most_presets(monkeypatch, tmp_pa
     assert scaling.page(ROOT / "configs") == page, "run: python scripts/predict_scaling.py"
 
 
-def test_choosing_rates_is_counted(monkeypatch):
-    """A run at each rate beside one with each seed: (5 + 3) x 36 s an arm."""
-    ablation = next(each for each in scaling.paper_presets(ROOT / "configs") if not each.rates)
-    ablation = dataclasses.replace(ablation, rates=(0.1, 0.2, 0.3), seeds=5)
-    run = scaling.Run(10, 1.0, [30.0] * 4, [36.0] * 4, [99.0] * 4)
-    monkeypatch.setattr(scaling, "preset_run", lambda recipe: run)
-    monkeypatch.setattr(scaling, "paper_presets", lambda configs: [ablation])
-    *_, total = rows_of_presets(scaling.presets_table(ROOT) + "\n\n")
-    seconds = len(ablation.arms) * 8 * 36
-    assert total[1:] == ["all, 5 seeds and 3 rates", "", "", *[f"{seconds / 60:.1f} min"] * 4]
-
-
 def test_step_of_resnet50_is_three_forward_passes():
     """But for the zeros of padding, which XLA leaves out, and the images' gradient."""
     macs = summarize(create("resnet50"), (224, 224, 3)).macs
@@ -90,13 +77,16 @@ def test_unknown_data_are_told():
         scaling.preset_run(recipe)
 
 
-def test_a_config_without_the_preset_is_passed_over(tmp_path):
-    text = "def get_config(preset='digits'):\n    raise ValueError({!r})\n"
-    (tmp_path / "other.py").write_text(text.format("unknown preset: 'paper'; choices: digits"))
-    assert list(scaling.paper_presets(tmp_path)) == []
-    (tmp_path / "wrong.py").write_text(text.format("no such arm"))
-    with pytest.raises(ValueError, match="no such arm"):
-        list(scaling.paper_presets(tmp_path))
+def test_runs_that_choose_a_rate_count_too(monkeypatch):
+    recipe = scaling.default_recipe()
+    run = scaling.Run(7, 1.0, [1.0] * 4, [2.0] * 4, [3.0] * 4)
+    arms = dict.fromkeys("ab", recipe)
+    tuned = Ablation("nets", "paper", None, arms, seeds=3, rates=(0.1, 0.2))
+    monkeypatch.setattr(scaling, "load_ablations", lambda *_: [tuned])
+    monkeypatch.setattr(scaling, "preset_run", lambda _: run)
+    *_, whole = scaling.presets_table(ROOT / "configs").splitlines()
+    assert "all, 3 seeds, 2 learning rates" in whole
+    assert whole.count(" 20 s |") == 4
 
 
 def test_what_does_not_fit_is_not_predicted():

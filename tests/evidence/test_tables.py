@@ -282,10 +282,8 @@ def test_interactions_numbers_and_a_second_metric(
     )
     assert "| And the loss? (test loss) | p8 - p2 | +0.0425 [" in squeezed(page)
     assert "| arm | test error % | test loss | n |" in squeezed(page)
-    rows = [
-        line for line in page.splitlines() if line.startswith("| p8") or line.startswith("| r8")
-    ]
-    assert [bool(re.search(r"\| 0\.\d{4} ± ", row)) for row in rows] == [True, False]
+    both = r"\| [\d.]+ ± [\d.]+ \| 0\.\d{4} ± 0\.\d{4} \| 2 \|"
+    assert len(re.findall(both, squeezed(page))) == 4
     assert page.endswith("\n\nNarrow nets.\n")
     assert "Narrow nets." in text
     assert max(map(len, text.splitlines())) <= width
@@ -294,7 +292,7 @@ def test_interactions_numbers_and_a_second_metric(
     assert (interaction["difference"], interaction["beyond"]) == (5.75, "r8 - r2")
     assert (number["baseline"], number["difference"], number["n"]) == (9.0, -0.25, "2")
     assert set(arms_table(ablation, records)["metric"]) == {"test_error", "test_loss"}
-    assert len(arms_table(ablation, records)) == 4 + 2
+    assert len(arms_table(ablation, records)) == 4 + 4
     assert "E3" in report_latex(ablation, records, judge_claim(INTERACTION, records))
 
 
@@ -310,3 +308,16 @@ def test_rates_that_differ_are_shown(claim: Claim, arms: list[str], records: lis
     assert "learning rate" not in readable_arms(ablation, records)
     ablation.arms["narrow"].optimizer.learning_rate = 0.02
     assert list(readable_arms(ablation, records)["learning rate"]) == ["0.1", "0.1", "0.1", "0.02"]
+
+
+def test_a_probes_metric_is_shown_of_the_arms_that_have_it(
+    records_of: Callable[..., list[Record]],
+) -> None:
+    comparison = Comparison("a", 5.0, "better", "Below five?", metric="clean_train_error")
+    ablation = ablation_of(Claim("E13", "Gap.", "N0", (comparison,)), ["a", "b"])
+    ablation.arms["a"].probe = "gap"
+    metrics = {"test_error": 7.0, "clean_train_error": 1.0}
+    records = records_of({"a": [0, 0]}, metrics=metrics) + records_of({"b": [3.0, 3.0]})
+    table = readable_arms(ablation, records)
+    assert list(table["test error %"]) == ["7.00", "3.00"]
+    assert list(table["clean train error %"]) == ["1.00", ""]

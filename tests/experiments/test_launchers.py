@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cnnlab.evidence.published import BEGIN, END, load_ablation
 from cnnlab.evidence.records import read_records
 from cnnlab.evidence.verdict import judge_claim
@@ -200,3 +202,23 @@ def test_from_a_config_to_a_published_verdict(tmp_path: Path) -> None:
         assert answer == {"status": 0, "said": said, "loaded": []}
     assert "| T1: A linear classifier beats four fil" in (tmp_path / "README.md").read_text()
     assert "](tiny/digits.png)" in (tmp_path / "results" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_what_diverges_is_published_as_guessing_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    path = tmp_path / "configs" / "tiny.py"
+    huge = "conv=dict(optimizer=dict(learning_rate=1e38), "
+    config = TINY.replace("conv=dict(", huge)
+    path.write_text(config)
+    (failed,) = asked([[ABLATE, "--config=configs/tiny.py", "--publish"]], tmp_path)
+    assert failed["status"] == 1
+    assert failed["said"].count("the loss is not finite since step") == 2
+    assert not (tmp_path / "results").exists(), "two runs would be missed by nobody"
+
+    path.write_text(config.replace("steps=40", "steps=40, on_divergence='chance'"))
+    (guessed,) = asked([[ABLATE, "--config=configs/tiny.py", "--publish"]], tmp_path)
+    assert guessed["status"] == 0, guessed["said"]
+    page = (tmp_path / "results" / "tiny" / "digits.md").read_text()
+    assert "Runs that diverged, and count as guessing: conv 0-1." in page
+    assert re.search(r"\| conv +\| +90\.00 \| +2 \|", page), page
