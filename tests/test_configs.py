@@ -72,7 +72,7 @@ class TestEveryConfig:
         found = ablation(name, preset)
         compared = {arm for comparison in found.claim.comparisons for arm in comparison.arms}
         assert compared == set(found.arms), "an arm that nothing compares is only cost"
-        assert re.fullmatch(r"E\d+", found.claim.id)
+        assert re.fullmatch(r"[ES]\d+", found.claim.id)
 
     @pytest.mark.parametrize(("name", "preset"), CASES)
     def test_arms_differ_in_what_the_claim_names(self, name, preset):

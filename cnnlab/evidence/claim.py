@@ -172,6 +172,12 @@ class Claim:
             raise ValueError(f"claim {self.id!r} has no comparison: nothing would be judged")
 
     @property
+    def place(self) -> tuple[str, int]:
+        """What claims are sorted by: the letters of the id, then its number, 0 if it has none."""
+        letters = self.id.rstrip("0123456789")
+        return letters, int(self.id[len(letters) :] or 0)
+
+    @property
     def title(self) -> str:
         """Id and statement, without a full stop: what stands over tables and figures."""
         return f"{self.id}: {self.statement.rstrip('.')}"

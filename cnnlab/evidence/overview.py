@@ -88,12 +88,13 @@ def overview(presets: Mapping[str, Sequence[Result]]) -> str:
 
 def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
     """The results of each claim under all presets, those that were run first; claims by id."""
-    claims: dict[str, list[Result]] = {}
+    claims: dict[tuple[str, int], list[Result]] = {}
     for results in presets.values():
         for result in results:
-            claims.setdefault(result.ablation.claim.id, []).append(result)
-    order = sorted(claims, key=lambda claim: (len(claim), claim))
-    return [sorted(claims[claim], key=lambda result: not result.records) for claim in order]
+            claims.setdefault(result.ablation.claim.place, []).append(result)
+    return [
+        sorted(claims[place], key=lambda result: not result.records) for place in sorted(claims)
+    ]
 
 
 def summary(results: Sequence[Result], folder: str = "") -> str:

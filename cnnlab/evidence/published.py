@@ -174,7 +174,7 @@ def load_ablations(configs: Path, preset: str) -> list[Ablation]:
             # As every config words it that is asked for a preset it does not have.
             if not str(error).startswith(f"unknown preset: {preset!r}"):
                 raise
-    return sorted(found, key=lambda ablation: (len(ablation.claim.id), ablation.claim.id))
+    return sorted(found, key=lambda ablation: ablation.claim.place)
 
 
 def replace_block(text: str, block: str) -> str:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -121,3 +122,9 @@ def test_arms_and_metrics_in_the_order_of_the_comparisons() -> None:
     assert list(map(claim.metric_of, claim.comparisons)) == ["test_error", "test_loss"]
     with pytest.raises(ValueError, match="'narrow'"):
         claim.check_arms(["three_3x3", "one_7x7", "linear"])
+
+
+def test_claims_are_sorted_by_letters_and_number():
+    ids = ("S1", "E10", "mine", "E9", "E2")
+    places = {name: replace(EXPECTED, id=name).place for name in ids}
+    assert sorted(ids, key=places.get) == ["E2", "E9", "E10", "S1", "mine"]
