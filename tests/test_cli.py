@@ -62,8 +62,8 @@ class TestModels:
         row = next(line for line in lines if line.startswith("resnet20 "))
         assert [cell.strip() for cell in re.split("  +", row)][1:] == [
             "32x32x3",
-            "He et al. 2015, table 6",
-            "shortcut=A, order=original, survival=1.0, scan=False",
+            models.network("resnet20").source,
+            "filters=16, stem_stride=1, shortcut=A, order=original, survival=1.0, scan=False",
         ]
 
     def test_formats_agree(self, printed):
@@ -77,9 +77,11 @@ class TestModels:
         }
         options = {row["name"]: row["options"] for row in rows}
         assert options["mlp"] == "hidden=(512, 512)"
-        assert options["preact164"] == "shortcut=B, order=full_preact, survival=1.0, scan=False"
+        assert options["preact164"] == (
+            "filters=16, stem_stride=1, shortcut=B, order=full_preact, survival=1.0, scan=False"
+        )
         assert options["linear"] == ""
-        assert options["plain20"] == "scan=False"
+        assert options["plain20"] == "filters=16, stem_stride=1, scan=False"
 
 
 class TestSummary:

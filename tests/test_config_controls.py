@@ -82,7 +82,7 @@ class TestFullConnectivity:
     @presets("full_connectivity")
     def test_nothing_is_augmented(self, preset):
         for recipe in ablation("full_connectivity", preset).arms.values():
-            assert dict(recipe.augment) == {"crop_padding": 0, "flip": False, "cutout": 0}
+            assert not any(recipe.augment.values())
             assert recipe.probe == "gap"
 
 

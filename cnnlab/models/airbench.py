@@ -46,6 +46,11 @@ def airbench94(
 ) -> AirBench:
     """The network of appendix A.
 
+    Args:
+        classes: outputs.
+        non_linearity: "gelu", the paper's, or "relu".
+        dtype: the type computed in.
+
     Raises:
         ValueError: no such non-linearity.
     """

@@ -133,7 +133,7 @@ def make_train_step(
         epoch, position = jnp.divmod(state.step, order.shape[0])
         batch = jax.lax.with_sharding_constraint(order[position], shares)
         mirrored = None
-        if augment["alternate"]:
+        if augment.get("alternate"):
             mirrored = turned(key, epoch, examples=labels.size)[batch]
         augment_key = stream(key, AUGMENT, state.step)
         x = data.augment(augment_key, images[batch], mean, std, mirrored=mirrored, **options)

@@ -152,8 +152,8 @@ def test_the_data_set_is_looked_for_where_the_recipe_says(
 ) -> None:
     asked = []
 
-    def opened(name: str, *, directory: str | None, image_size: int) -> SimpleNamespace:
-        asked.append((name, directory, image_size))
+    def opened(name: str, *, preprocess: str, **where: object) -> SimpleNamespace:
+        asked.append((name, preprocess, where["directory"], where["image_size"]))
         return SimpleNamespace(fingerprint="ab")
 
     monkeypatch.setattr("cnnlab.data.open_dataset", opened)
@@ -161,7 +161,13 @@ def test_the_data_set_is_looked_for_where_the_recipe_says(
     ledger.folder(recipe)
     recipe.data.update(name="imagenet2012", directory="/there", image_size=64)
     ledger.folder(recipe)
-    assert asked == [("digits", None, 0), ("imagenet2012", "/there", 64)]
+    recipe.data.preprocess = "gcn_zca"
+    ledger.folder(recipe)
+    assert asked == [
+        ("digits", "", None, 0),
+        ("imagenet2012", "", "/there", 64),
+        ("imagenet2012", "gcn_zca", "/there", 64),
+    ]
 
 
 def test_a_loss_that_is_no_number_stops_its_run_alone(

@@ -79,7 +79,7 @@ def test_unknown_data_are_told():
 
 def test_runs_that_choose_a_rate_count_too(monkeypatch):
     recipe = scaling.default_recipe()
-    run = scaling.Run(7, 1.0, [1.0] * 4, [2.0] * 4, [3.0] * 4)
+    run = scaling.Run(7, 1.0, [True] * 4, [1.0] * 4, [2.0] * 4, [3.0] * 4)
     arms = dict.fromkeys("ab", recipe)
     tuned = Ablation("nets", "paper", None, arms, seeds=3, rates=(0.1, 0.2))
     monkeypatch.setattr(scaling, "load_ablations", lambda *_: [tuned])

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from cnnlab.data import Dataset, Images
 from cnnlab.training.evaluate import evaluate
-from cnnlab.training.programs import Programs, compile_programs, training_set
+from cnnlab.training.feed import training_set
+from cnnlab.training.programs import Programs, compile_programs
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 6, 7, 20])
@@ -69,7 +70,7 @@ def test_images_prepared_before_are_taken_as_they_are(
 
     score = evaluate(programs.eval_step, state.variables, dataset.split("test"), batch_size=5)
     assert score.loss == pytest.approx(losses(*dataset.split("test")).mean(), rel=1e-4)
-    order = programs.order(key, 0)
+    order = programs.feed.order(key, 0)
     batch = np.asarray(order[0])
     images, labels = dataset.split("train")
     state = programs.train_steps[1](state, training.images, training.labels, order, key)

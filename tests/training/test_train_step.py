@@ -187,7 +187,7 @@ def test_an_epochs_batches_are_mirrored_as_it_has_turned_them(
     layer = jax.tree.map(np.asarray, state.params["fc1"])
     sides = [np.asarray(training.images), np.asarray(training.images)[:, :, ::-1]]
     for epoch in range(2):
-        batches = np.asarray(programs.order(KEY, epoch)).ravel()
+        batches = np.asarray(programs.feed.order(KEY, epoch)).ravel()
         mirrored = np.asarray(turned(KEY, epoch, examples=10))[batches]
         shown = np.where(mirrored[:, None, None, None], sides[1][batches], sides[0][batches])
         x = (shown / 255.0 - training.mean) / training.std
