@@ -8,8 +8,7 @@ Run it in the project's folder, after `experiments/ablate.py --publish` or a cha
 import sys
 from pathlib import Path
 
-from cnnlab.evidence import ForeignRecord, RateNotChosen
-from cnnlab.evidence.published import MarkerMissing, rewrite
+from cnnlab.evidence.published import rewrite
 from cnnlab.launch import EXIT_USAGE
 
 
@@ -17,7 +16,7 @@ def main() -> int:
     """Rewrite the files and print which pages there are."""
     try:
         pages = rewrite(Path("results"), Path("configs"), Path("README.md"))
-    except (FileNotFoundError, ForeignRecord, RateNotChosen, MarkerMissing) as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     for page in pages:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cnnlab import training
+from cnnlab.data import DataMissing
 from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_records, write_report
 from cnnlab.evidence.cluster import connect, on_ray
 from cnnlab.evidence.processes import on_processes, shares
@@ -49,9 +50,7 @@ def reproduce(args: argparse.Namespace) -> int:
     else:
         prepare()
     ablations = _chosen(load_ablations(Path("configs"), args.preset), args)
-    for ablation in ablations:
-        for recipe in ablation.arms.values():
-            training.inspect(recipe)
+    ablations = [each for each in ablations if _can_run(each, args, console)]
     sweeps = [_Sweep(ablation, Path(args.workdir) / ablation.name) for ablation in ablations]
     failures = _complete(sweeps, _Sweep.selection, args, console)
     # What is left of a selection that failed cannot go on.
@@ -62,7 +61,9 @@ def reproduce(args: argparse.Namespace) -> int:
         print_report(console, sweep.ablation, records)
         page = write_report(sweep.home, sweep.ablation, records)
         console.print(f"Report and figure: {page}", highlight=False)
-        if args.publish and len(records) == len(sweep.runs()):
+        if args.publish and len(records) < len(sweep.runs()):
+            console.print("Not published: runs are missing")
+        elif args.publish:
             told = sweep.ledger.records(run.recipe for run in sweep.selection())
             published = Path("results") / sweep.home.name / f"{sweep.ablation.preset}.jsonl"
             write_records(published, [*told, *records])
@@ -71,6 +72,23 @@ def reproduce(args: argparse.Namespace) -> int:
     for failure in failures:
         console.print(f"[red]{escape(failure)}", highlight=False)
     return EXIT_FAILED if failures else 0
+
+
+def _can_run(ablation: Ablation, args: argparse.Namespace, console: Console) -> bool:
+    """Whether a claim's data are here; of one that was asked for by name they must be.
+
+    Raises:
+        RecipeError, PatternError, DoesNotFit, DataMissing: as `training.inspect`.
+    """
+    try:
+        for recipe in ablation.arms.values():
+            training.inspect(recipe)
+    except DataMissing as error:
+        if ablation.claim.id in (args.claims or ()):
+            raise
+        console.print(f"{ablation.claim.id} is left out: {escape(str(error))}", highlight=False)
+        return False
+    return True
 
 
 @dataclass(frozen=True)

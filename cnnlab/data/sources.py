@@ -146,7 +146,7 @@ def open_dataset(
 
     Raises:
         ValueError: If `name` or `preprocess` is unknown, or if `image_size` is not given of a
-            streamed data set.
+            streamed data set, or given of a stored one that is not.
         DataMissing: If the files are not there or cannot be read. Nothing is ever downloaded.
     """
     if preprocess not in PREPROCESSES:
@@ -214,7 +214,13 @@ def _shifted(name: str, original: Dataset) -> Dataset:
 
 
 def _whitened(raw: Dataset) -> Dataset:
-    return replace(raw, preprocess="gcn_zca", _load=partial(_whitened_split, raw))
+    return replace(
+        raw,
+        title=f"{raw.title}, GCN and ZCA",
+        fingerprint=whitening.fingerprint(raw.fingerprint),
+        preprocess="gcn_zca",
+        _load=partial(_whitened_split, raw),
+    )
 
 
 def _whitened_split(raw: Dataset, split: str) -> Images:

@@ -89,6 +89,12 @@ def _check_used(config: ConfigDict) -> None:
             f"model.name = {config.model.name!r} would change nothing: every arm has a network "
             f"of its own; set arms.<arm>.model.name, <arm> one of {', '.join(config.arms)}"
         )
+    rate = config.optimizer.learning_rate
+    if config.rates and rate != default_recipe().optimizer.learning_rate:
+        raise RecipeError(
+            f"optimizer.learning_rate = {rate} would change nothing: it is chosen from rates = "
+            f"{tuple(config.rates)}"
+        )
     for name, arm in config.arms.items():
         if config.rates and "learning_rate" in arm.get("optimizer", {}):
             raise RecipeError(

@@ -27,6 +27,7 @@ def caption(ablation: Ablation, records: Iterable[Record]) -> str:
         *_how_to_read(ablation.claim),
         f"Commit: {listed(_commit(record) for record in records)}.",
         f"Device: {listed(str(record.environment['device']) for record in records)}.",
+        f"Convolutions: {listed(_convolutions(record) for record in records)}.",
         f"JAX: {listed(str(record.environment['jax']) for record in records)}.",
     ]
     return " ".join(filter(None, parts))
@@ -76,6 +77,11 @@ def _equivalence_clause(claim: Claim) -> str:
     if all(comparison.expect != "equivalent" for comparison in claim.comparisons):
         return ""
     return ", equivalence by two one-sided Welch tests"
+
+
+def _convolutions(record: Record) -> str:
+    # Records from before there was a choice were made by XLA.
+    return str(record.environment.get("convolutions", "xla"))
 
 
 def _commit(record: Record) -> str:

@@ -1,5 +1,6 @@
 """Published results: what stands under `results/`, made from records alone."""
 
+import dataclasses
 import runpy
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,10 @@ def check_publishable(ablation: Ablation, configs: Path) -> None:
 
 
 def _runs(ablation: Ablation) -> dict[str, Any]:
-    """What makes an ablation's runs those that they are."""
+    """What makes an ablation's runs those that they are, and its page the one that it is."""
     arms = {arm: identity(recipe) for arm, recipe in ablation.arms.items()}
-    return {"seeds": ablation.seeds, "rates": ablation.rates, "arms": arms}
+    claim = dataclasses.asdict(ablation.claim)
+    return {"seeds": ablation.seeds, "rates": ablation.rates, "arms": arms, "claim": claim}
 
 
 def rewrite(results: Path, configs: Path, readme: Path) -> list[Path]:
@@ -84,7 +86,8 @@ def rewrite(results: Path, configs: Path, readme: Path) -> list[Path]:
     ]
     pages.append(results / "README.md")
     write_whole(pages[-1], overview(presets))
-    block = summary(next(iter(presets.values()), []), f"{results.name}/")
+    preset, found = next(iter(presets.items()))
+    block = f"Preset `{preset}`:\n\n{summary(found, f'{results.name}/')}"
     write_whole(readme, replace_block(text, block))
     return pages
 

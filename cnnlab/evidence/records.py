@@ -1,5 +1,6 @@
 """Published records: what a table is made of, one JSON line a run."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
         records of its tables.
 
     Raises:
-        ForeignRecord: a record is not of one of the ablation's recipes, as when the config has
-            changed since, or not on the copy of its data that the others were; names what differs.
+        ForeignRecord: a record is not of one of the ablation's recipes and seeds, as when the
+            config has changed since, or not on the copy of its data that the others were, or there
+            twice; names what differs.
         RateNotChosen: as `choose_rates`.
     """
     records = [Record.from_json(line) for line in path.read_text().splitlines()]
@@ -34,12 +36,13 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
     asked = {
         (recipe.arm, _rate(identity(recipe))): recipe for recipe in selection_recipes(ablation)
     }
+    _check_once(path, records)
     for record in telling:
         _check(path, record, asked.get((record.arm, _rate(record.config))))
     chosen = choose_rates(ablation, telling)
     tables = [record for record in records if record not in telling]
     for record in tables:
-        known = record.arm in chosen.arms
+        known = record.arm in chosen.arms and record.seed < chosen.seeds
         _check(path, record, chosen.recipe(record.arm, record.seed) if known else None)
     first: dict[str, Record] = {}
     for record in records:
@@ -54,6 +57,12 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     ordered = sorted(records, key=lambda each: (each.arm, each.seed, _rate(each.config)))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, "".join(record.to_json() + "\n" for record in ordered))
+
+
+def _check_once(path: Path, records: Iterable[Record]) -> None:
+    seen = Counter((_name(record), _rate(record.config)) for record in records)
+    if twice := [f"{name} at rate {rate:g}" for (name, rate), times in seen.items() if times > 1]:
+        raise ForeignRecord(f"{path}: more than one record of {', '.join(twice)}")
 
 
 def _check(path: Path, record: Record, recipe: ConfigDict | None) -> None:

@@ -16,8 +16,7 @@
 | `[... -> ...]*n` | the bracket n times |
 | `<K>*<b>^i` | K times b to the power of i, the round of the outermost repeat, from 0 |
 
-A CONV, LOCAL or FC before a BN has no bias, which the BN would take off again; POOL and AVGPOOL may
-stand in between. Layers are named by kind and count: conv1, relu1,
+A CONV, LOCAL or FC right before a BN has no bias. Layers are named by kind and count: conv1, relu1,
 conv2, ..., fc1. Source: N0, Layer Patterns.
 """
 
@@ -121,12 +120,10 @@ def pattern(
     specs = _expand(_parse(text), _Reader(text, classes, pool))
     counts: Counter[str] = Counter()
     steps = []
-    for position, spec in enumerate(specs):
+    for spec, following in zip(specs, [*specs, None][1:], strict=True):
         options = dict(spec.options)
         if spec.kind in ("CONV", "LOCAL", "FC"):
-            behind = (spec.kind for spec in specs[position + 1 :])
-            following = next((kind for kind in behind if kind not in ("POOL", "AVGPOOL")), None)
-            options["use_bias"] = following != "BN"
+            options["use_bias"] = following is None or following.kind != "BN"
         if spec.kind in ("CONV", "LOCAL", "FC", "WHITEN"):
             options["dtype"] = dtype
         if spec.kind in ("CONV", "LOCAL", "SUB", *_POOLS):

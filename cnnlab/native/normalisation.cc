@@ -99,7 +99,7 @@ void apply_block(const T* x, T* y, int64_t rows, int64_t lanes, const float* mea
     for (int64_t r = 0; r < rows; ++r)
       for (int w = 0; w < W; ++w) {
         const float z = (static_cast<float>(x[r * lanes + lane + w]) - m[w]) * a[w] + b[w];
-        y[r * lanes + lane + w] = kRelu ? (z > 0 ? z : 0.0f) : z;
+        y[r * lanes + lane + w] = kRelu && z < 0 ? 0.0f : z;  // no number stays none
       }
   });
 }

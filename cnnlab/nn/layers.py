@@ -159,7 +159,7 @@ class Whiten(Layer):
 
     They are `ops.whitening_filters` of the images that the network was initialised with, and the
     same with the other sign, so that a non-linearity behind them loses nothing (Jordan 2024, arXiv
-    2404.00498, sec. 3.1). No padding and no parameters; statistics (collection `batch_stats`):
+    2404.00498). No padding and no parameters; statistics (collection `batch_stats`):
     kernel [F, F, C, K].
     """
 

@@ -28,8 +28,8 @@ def relu(x: Array) -> Array:
 def remember(y: Array, rectified: _Rectified) -> None:
     """That `rectified()` is the ReLU of y, made with no pass over y.
 
-    While a function is traced, y itself is then computed only if something else asks for it. The
-    last one alone is kept, and of what is computed at once none.
+    While a function is compiled, y itself is then computed only if something else asks for it. The
+    last one alone is kept, and of what is computed at once, not traced, none.
     """
     _last.set((y, rectified) if isinstance(y, jax.core.Tracer) else None)
 

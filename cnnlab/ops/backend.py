@@ -41,6 +41,7 @@ def using(backend: str) -> Iterator[None]:
     """
     _check(backend)
     before = _current.set(backend)
+    forget()
     try:
         yield
     finally:

@@ -59,9 +59,9 @@ def _descent(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
 
 
 def norm_biases(params: Any) -> Any:
-    """True for the biases of norms, the layers whose names begin with bn."""
+    """True for the biases of norms, the layers with bn in their names."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key == "bias" and path[-2].key.startswith("bn"), params
+        lambda path, _: path[-1].key == "bias" and "bn" in path[-2].key, params
     )
 
 

@@ -21,6 +21,7 @@ from cnnlab.analysis.lesion import blocks, lesioned, some, without
 from cnnlab.analysis.shift import REACH, logit_change, offsets, shifted
 from cnnlab.data import Dataset, Images, Records
 from cnnlab.names import unknown
+from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.programs import build_model, functions
@@ -63,7 +64,7 @@ class Trained(NamedTuple):
         def step(variables: Any, images: Array, argument: Any) -> Array:
             return forward(variables, self.prepare(images), argument)
 
-        compiled, size = jax.jit(ops.using(ops.preferred())(step)), self.batch_size
+        compiled, size = _jitted(step), self.batch_size
 
         def answer(images: NDArray[np.uint8], argument: Any) -> NDArray[np.floating]:
             starts = range(0, len(images), size)
@@ -85,6 +86,11 @@ class Probe(NamedTuple):
     check: Callable[[linen.Module, tuple[int, int, int]], object] = lambda *_: None
 
 
+def _jitted(step: Callable[..., Any]) -> Callable[..., Any]:
+    """By the backend of evaluation; what comes out is whole in every process."""
+    return jax.jit(ops.using(ops.preferred())(step), out_shardings=placement.everywhere())
+
+
 def trained(recipe: ConfigDict, dataset: Dataset, variables: Any) -> Trained:
     """The network of a recipe with trained variables."""
     found = functions(recipe, dataset)
@@ -92,7 +98,7 @@ def trained(recipe: ConfigDict, dataset: Dataset, variables: Any) -> Trained:
         model=build_model(recipe, dataset.classes),
         variables=variables,
         prepare=lambda images: data.normalise(images, found.feed.mean, found.feed.std),
-        eval_step=jax.jit(ops.using(ops.preferred())(found.eval_step)),
+        eval_step=_jitted(found.eval_step),
         dataset=dataset,
         batch_size=recipe.train.eval_batch_size,
         seed=recipe.seed,

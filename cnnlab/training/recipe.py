@@ -251,6 +251,10 @@ def _check_streamed(recipe: ConfigDict) -> None:
     if name in data.streamed():
         foreign = [f"augment.{key}" for key in ("crop_padding", "cutout", "alternate")]
         foreign, kind = [*foreign, "data.preprocess"], "streamed"
+        if recipe.probe:
+            raise RecipeError(
+                f"probe = {recipe.probe!r} reads a whole split, but {name} is streamed"
+            )
         if size <= 0:
             raise RecipeError(
                 f"data.image_size = {size}, but the images of {name} differ in size: give the side "

@@ -41,7 +41,7 @@ def turned(key: Array, epoch: Array | int, *, examples: int) -> Array:
     """Which images are mirrored in an epoch, bool [examples]: each in every other epoch.
 
     A coin decides in which. Two epochs then show every image from both sides, where two coins show
-    half of them from one side twice (Jordan 2024, arXiv 2404.00498, sec. 3.6).
+    half of them from one side twice (Jordan 2024, arXiv 2404.00498).
     """
     begun = jax.random.bernoulli(stream(key, SIDES, 0), shape=(examples,))
     return begun ^ (epoch % 2 == 1)

@@ -167,3 +167,14 @@ def test_a_probes_metric_is_one_of_the_arms_that_have_it() -> None:
         config.arms.narrow.probe = ""
     with pytest.raises(RecipeError, match=r"arm 'narrow': unknown claim.metric"):
         Ablation.from_config(config)
+
+
+def test_a_rate_beside_those_to_choose_from_is_refused() -> None:
+    config = config_of(wide={"train": {"epochs": 2.0}})
+    config.rates, config.optimizer.learning_rate = (0.1, 0.2), 0.1
+    Ablation.from_config(config)
+    config.optimizer.learning_rate = 0.3
+    with pytest.raises(
+        RecipeError, match=r"= 0\.3 would change nothing: .* rates = \(0\.1, 0\.2\)"
+    ):
+        Ablation.from_config(config)

@@ -135,6 +135,12 @@ def test_records_of_another_recipe_are_refused(
     write_records(path, [replace(runs_of(ablation)[0], arm="gone")])
     with pytest.raises(ForeignRecord, match=r"arm 'gone' seed 0 is a run that the config does not"):
         read_records(path, ablation)
+    write_records(path, [replace(runs_of(ablation)[0], seed=ablation.seeds)])
+    with pytest.raises(ForeignRecord, match=r"seed \d is a run that the config does not have"):
+        read_records(path, ablation)
+    write_records(path, runs_of(ablation)[:1] * 2)
+    with pytest.raises(ForeignRecord, match=r"more than one record of arm '\w+' seed 0 at rate"):
+        read_records(path, ablation)
 
 
 def test_records_on_other_data_are_refused(
@@ -232,7 +238,7 @@ def test_published_results_are_remade_from_the_records_alone(published: Path) ->
 def test_readme_shows_the_first_preset_that_was_run(published: Path) -> None:
     remake(published)
     readme = (published / "README.md").read_text()
-    assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\n| claim ")
+    assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\nPreset `long`:\n\n| claim ")
     assert readme.endswith(f"|\n{END}\n\nAfter.\n")
     assert "old" not in readme
     row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | "
@@ -294,6 +300,10 @@ def test_only_what_the_config_describes_is_published(project: Path, ablation: Ab
     fewer = replace(load_ablation(configs / "widths.py", "short"), seeds=2)
     with pytest.raises(CannotPublish, match=r": seeds = 2, not 5$"):
         check_publishable(fewer, configs)
+    described = load_ablation(configs / "widths.py", "short")
+    other = replace(described, claim=replace(described.claim, metric="test_loss"))
+    with pytest.raises(CannotPublish, match=r"claim\.metric = 'test_loss', not 'test_error'$"):
+        check_publishable(other, configs)
     with pytest.raises(CannotPublish, match=r"no .*gone\.py, to make"):
         check_publishable(replace(ablation, name="gone"), configs)
 

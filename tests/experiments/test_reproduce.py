@@ -67,6 +67,11 @@ def test_a_mistake_is_told_in_words(folder: Path) -> None:
 
 
 def test_what_is_missing_is_run_and_what_is_done_is_not(folder: Path) -> None:
+    absent = OTHER.replace("T2", "T3").replace('"other"', '"absent"')
+    absent = absent.replace(
+        "config.seeds = 2", 'config.seeds, config.data.name = 2, "svhn_cropped"'
+    )
+    (folder / "configs" / "absent.py").write_text(absent)
     one, both, again = asked(
         [
             [REPRODUCE, "--preset=paper", "--claims=T2"],
@@ -85,7 +90,9 @@ def test_what_is_missing_is_run_and_what_is_done_is_not(folder: Path) -> None:
     for claim in ("T1", "T2"):
         assert f"{claim}: A linear classifier" in both["said"]
     tables = both["said"][both["said"].index("T1: A linear") :]
-    assert tables == again["said"]
+    said = both["said"].replace("\n", " ")
+    assert re.search(r"T3 is left out: cannot read 'svhn_cropped'.*prepare_data.py", said)
+    assert tables == again["said"][again["said"].index("T1: A linear") :]
     assert tables.count("Report and figure: runs/") == 2
 
 

@@ -15,7 +15,7 @@ def made(**options):
     return model, jax.jit(model.init)(jax.random.key(0), x), x
 
 
-def test_the_maps_of_appendix_a():
+def test_the_maps_of_the_paper():
     summary = cnnlab.summarize(models.create("airbench94"), (32, 32, 3))
     shapes = {row.notation: row.shape for row in summary.rows}
     assert shapes["WHITEN2"] == (31, 31, 24)

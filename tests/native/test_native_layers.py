@@ -81,6 +81,16 @@ def test_batch_norm_and_the_relu_behind_it(dtype: Any, tolerance: float) -> None
         assert program.count('custom_call_target="cnnlab_batch_norm_apply"') == len(upstream)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_none_behind_the_relu(bad: float) -> None:
+    x, scale, offset = norm_operands((2, 4, 4, 16), jnp.float32)
+    x = x.at[1, 2, 3, 5].set(bad)
+    rectified = lambda *given: ops.relu(normalise(*given)[0])  # noqa: E731
+    found, expected = (jax.jit(ops.using(name)(rectified))(x, scale, offset) for name in BOTH)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    assert np.isnan(found[..., 5]).any()
+
+
 def test_only_what_was_put_out_last_is_rectified_along() -> None:
     def other(x: Array, scale: Array, offset: Array) -> tuple[Array, Array]:
         first, second = (normalise(x + shift, scale, offset)[0] for shift in (0, 1))

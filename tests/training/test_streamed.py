@@ -131,6 +131,8 @@ def test_every_image_is_evaluated_once(recipe: Callable[..., ConfigDict], batch_
         ({"data.image_size": 0}, "image_size = 0, but the images of imagenet2012 differ in size"),
         ({"augment.crop_padding": 4}, "crop_padding = 4, but imagenet2012 is streamed: set it to"),
         ({"augment.cutout": 8}, "augment.cutout = 8, but imagenet2012 is streamed"),
+        ({"augment.alternate": True}, "alternate = True, but .* streamed: set it to False"),
+        ({"probe": "shift"}, "probe = 'shift' reads a whole split, but imagenet2012 is streamed"),
         ({"augment.resized_crop": 1.0}, r"resized_crop = 1 must be in \[0, 1\)"),
         (
             {"data.name": "digits", "data.image_size": 0},
