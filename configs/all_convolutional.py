@@ -32,9 +32,8 @@ initialisation (here He's), and selects rates on data that it does not name.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
+from cnnlab.evidence import blank_config, digits_setting, preset_of, short_setting
 from cnnlab.models.allcnn import DERIVED
-from cnnlab.names import unknown
 
 TABLE_3 = {
     "a": {"base": 12.47, "strided": 13.46, "convpool": 10.21, "all": 10.30},
@@ -46,13 +45,11 @@ TABLE_3 = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     bases, margin = ("cab", 0.5) if preset == "paper" else ("c", 1.0)
     config = blank_config("all_convolutional", preset, claim(bases, margin))
     config.order = tuple(f"{base}_{derived}" for base in sorted(bases) for derived in DERIVED)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
@@ -103,11 +100,7 @@ def digits(config: ConfigDict) -> None:
     """A minute on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = small_arms(16)
     config.model.options = {"fit": "crop"}
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
     config.claim.caveats = "Small nets with batch norm and no dropout; digits tell few nets apart."
 
 
@@ -116,10 +109,7 @@ def cpu(config: ConfigDict) -> None:
     config.arms = small_arms(32)
     config.model.options = {"fit": "crop"}
     config.rates = (0.02, 0.05, 0.125)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
+    short_setting(config)
     config.claim.caveats = (
         "A third of the paper's filters on images averaged down to 16x16, batch norm and no "
         "dropout, 3 epochs: not the paper's nets, but its four ways to shrink a map."

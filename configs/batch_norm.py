@@ -20,8 +20,7 @@ every convolution, as many as the other has offsets, and lacks the other's scale
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_of, short_setting
 
 CLAIM = {
     "id": "E8",
@@ -61,31 +60,23 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("batch_norm", preset, CLAIM)
     config.train.on_divergence = "chance"
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms(8, rates=(0.005, 0.05, 0.5), stem="AVGPOOL2 -> ")
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
 
 
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores."""
     config.arms = arms(16, rates=(0.005, 0.05, 0.5), stem="AVGPOOL2 -> ")
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=4.0, evaluate_epochs=1.0, checkpoint_epochs=0.5)
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
+    short_setting(config, epochs=4.0, checkpoint_epochs=0.5)
     config.claim.caveats = (
         "Narrow nets on images averaged down to 16x16, 4 epochs. No net is worse than guessing: "
         "where the one without batch norm fails at the low rate already, the high rate cannot hurt "
@@ -96,11 +87,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms(64, rates=(0.01, 0.1, 1.0))
-    config.data.name = "cifar10"
-    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
-    config.optimizer.update(nesterov=False, weight_decay=1e-4)
-    config.schedule.update(name="step", warmup_epochs=1.0)
-    config.augment.update(crop_padding=4, flip=True)
+    long_setting(config)
 
 
 def arms(filters: int, rates: tuple[float, float, float], stem: str = "") -> dict:

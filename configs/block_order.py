@@ -21,8 +21,7 @@ margin of the equivalence is one point, about twice the spread of single runs in
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, preset_of, short_setting
 
 PAPER = {
     "source": "He et al. 2016, arXiv 1603.05027, table 2",
@@ -72,13 +71,11 @@ ORDERS = ("original", "bn_after_add", "relu_before_add", "relu_preact", "full_pr
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("block_order", preset, CLAIM)
     config.order = ORDERS
     config.arms = {order: {"model": {"options": {"order": order}}} for order in ORDERS}
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
@@ -86,22 +83,15 @@ def digits(config: ConfigDict) -> None:
     """Minutes on a laptop: 20 layers, half the paper's filters, on 16x16."""
     config.model.name = "resnet20"
     config.model.options.update(filters=8, stem_stride=2)
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
 
 
 def cpu(config: ConfigDict) -> None:
     """About 18 minutes on two cores: the deepest net that gets through the data in that time."""
     config.model.name = "resnet56"
     config.model.options.update(filters=8, stem_stride=2)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=1.25, evaluate_epochs=0.25, checkpoint_epochs=0.25)
+    short_setting(config, epochs=1.25, evaluate_epochs=0.25)
     config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
     config.claim.caveats = (
         "One and a quarter epochs of a narrow net of 56 layers: what is compared is how fast deep "
         "nets come to learn. One learning rate for all orders, that of E1."

@@ -23,8 +23,7 @@ split. `paper` takes the nets, the rates of dropout and the schedule of Springen
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of
 
 CLAIM = {
     "id": "E16",
@@ -74,14 +73,12 @@ HALVINGS = {"strided": ("/2", ""), "pooled": ("", " -> {pool}")}
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("dropout_or_pooling", preset, CLAIM)
     config.probe = "gap"
     config.model.options.fit = "crop"
     config.augment.update(crop_padding=0, flip=False)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 

@@ -21,8 +21,7 @@ no paper: it is the same on larger nets, trained for longer.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_of, short_setting
 
 CLAIM = {
     "id": "E20",
@@ -62,32 +61,23 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("filter_size", preset, CLAIM)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms({3: (16, 32), 5: (9, 20), 7: (6, 15), 9: (5, 11)}, stem="AVGPOOL2 -> ")
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
 
 
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms({3: (20, 40), 5: (12, 23), 7: (8, 17), 9: (6, 13)})
     config.rates = (0.02, 0.05, 0.125)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=2.0, evaluate_epochs=1.0, checkpoint_epochs=1.0)
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
+    short_setting(config, epochs=2.0, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Narrow nets, two epochs: at equal cost the nets of large filters have few of them. The "
         "larger the filter, the larger the receptive field, and the more of it that lies over the "
@@ -98,11 +88,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms({3: (64, 128, 256), 5: (38, 77, 153), 7: (27, 55, 109), 9: (21, 42, 84)})
-    config.data.name = "cifar10"
-    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
-    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
-    config.schedule.update(name="step", warmup_epochs=1.0)
-    config.augment.update(crop_padding=4, flip=True)
+    long_setting(config)
 
 
 def arms(widths: dict[int, tuple[int, ...]], stem: str = "") -> ConfigDict:

@@ -22,8 +22,7 @@ split. `paper` follows no paper: it is the same on larger nets, trained for long
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of
 
 CLAIM = {
     "id": "E13",
@@ -64,13 +63,11 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("full_connectivity", preset, CLAIM)
     config.probe = "gap"
     config.augment.update(crop_padding=0, flip=False)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 

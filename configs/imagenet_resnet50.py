@@ -23,8 +23,7 @@ the README.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of
 
 CLAIM = {
     "id": "E21",
@@ -49,11 +48,9 @@ CLAIM = {
 
 def get_config(preset: str = "paper") -> ConfigDict:
     """The ablation under its one preset, "paper"."""
-    presets = {"paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"paper": paper}, preset)
     config = blank_config("imagenet_resnet50", preset, CLAIM)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 

@@ -26,8 +26,7 @@ so that both nets have one depth.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of, short_setting
 
 CLAIM = {
     "id": "E15",
@@ -69,12 +68,10 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("lesions", preset, CLAIM)
     config.probe = "lesion"
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
@@ -91,11 +88,8 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores: the papers' 20 layers on 16x16, four epochs."""
     config.arms = arms(20, stem_stride=2)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=4.0, evaluate_epochs=1.0, checkpoint_epochs=1.0)
+    short_setting(config, epochs=4.0, checkpoint_epochs=1.0)
     config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
     config.claim.caveats = (
         "Nine blocks, of which seven keep the shape: each of them is a larger part of the net than "
         "one of the 54 of Veit et al. 2016. Four epochs; the first convolution has stride 2."

@@ -23,8 +23,7 @@ paper: it is the same on larger nets, trained for longer.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of
 
 CLAIM = {
     "id": "E12",
@@ -68,11 +67,9 @@ DATA = {"cifar10": "cifar10", "centred": "mnist", "shifted": "mnist_shifted"}
 
 def get_config(preset: str = "cpu") -> ConfigDict:
     """The ablation under a preset: "cpu" or "paper"."""
-    presets = {"cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"cpu": cpu, "paper": paper}, preset)
     config = blank_config("parameter_sharing", preset, CLAIM)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 

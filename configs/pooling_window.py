@@ -30,8 +30,7 @@ All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the v
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_of, short_setting
 
 CLAIM = {
     "id": "E6",
@@ -71,24 +70,18 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("pooling_window", preset, CLAIM)
     config.model.options = {"fit": "crop"}
     config.order = ("pool2", "pool3", "pool4", "pool8", "pool4_wide")
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The digits were enlarged from 8x8: a 4x4 window is a pixel of theirs."""
     config.arms = arms((8, 16, 32), wide=(10, 20, 40))
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
     config.claim.caveats = "The digits were enlarged from 8x8: a 4x4 window loses next to nothing."
 
 
@@ -96,21 +89,14 @@ def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(20, 40, 80))
     config.rates = (0.02, 0.05, 0.125)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=3.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
+    short_setting(config)
     config.claim.caveats = "Narrow nets, 3 epochs, no random crops."
 
 
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(81, 161, 322))
-    config.data.name = "cifar10"
-    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
-    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
-    config.schedule.update(name="step", warmup_epochs=1.0)
-    config.augment.update(crop_padding=4, flip=True)
+    long_setting(config)
 
 
 def arms(widths: tuple[int, int, int], wide: tuple[int, int, int]) -> dict:

@@ -27,8 +27,7 @@ The paper gives no figure for plain nets on CIFAR-10 but curves (fig. 6); its re
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, preset_of, short_setting
 
 KINDS = ("plain", "resnet")
 TABLE_6 = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43}
@@ -37,15 +36,13 @@ TABLE_6 = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43}
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     depths = {"digits": (8, 14, 20), "cpu": (8, 14, 20, 32), "paper": (20, 32, 44, 56, 110)}
     shallow, *_, deep = depths[preset] if preset != "paper" else (20, 56)
     config = blank_config("residual_depth", preset, claim(shallow, deep, depths[preset]))
     config.order = tuple(f"{kind}{depth}" for kind in KINDS for depth in depths[preset])
     config.arms = {name: {"model": {"name": name}} for name in config.order}
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
@@ -104,22 +101,15 @@ def _paper(deep: int, shallow: int) -> dict:
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop: the machinery at work. Too easy for depth to tell."""
     config.model.options = {"filters": 8, "stem_stride": 2}
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
     config.claim.caveats = "Digits are too easy to tell depths apart, and 20 layers are not deep."
 
 
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores: the paper's nets up to 32 layers, on maps of 16, 8, 4."""
     config.model.options = {"stem_stride": 2}
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=2.5, evaluate_epochs=0.5, checkpoint_epochs=0.25)
+    short_setting(config, epochs=2.5, evaluate_epochs=0.5)
     config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
     config.claim.caveats = (
         "conv1 has stride 2, for a quarter of the MACs, and 2.5 epochs are too few for a deep net "
         "to show all it can do: this is about how fast depth can be trained as much as how well."

@@ -25,8 +25,7 @@ same on larger nets, trained for longer.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of, short_setting
 
 CLAIM = {
     "id": "E18",
@@ -74,13 +73,11 @@ HALVINGS = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("shift_response", preset, CLAIM)
     config.probe = "shift"
     config.model.options.fit = "crop"
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
@@ -98,10 +95,7 @@ def cpu(config: ConfigDict) -> None:
     """About 17 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 32))
     config.rates = (0.02, 0.05, 0.125)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=2.0, evaluate_epochs=1.0, checkpoint_epochs=1.0)
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
+    short_setting(config, epochs=2.0, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two epochs of three narrow layers. The net with no down-sampling has 64 times the weights "
         "in its FC. All nets end in an FC: under global average pooling the order may be another."

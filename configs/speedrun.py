@@ -25,8 +25,7 @@ which makes an epoch of `cpu` a matter of half a minute there. The same config r
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, preset_of
 
 CLAIM = {
     "id": "S1",
@@ -58,14 +57,12 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("speedrun", preset, CLAIM)
     config.optimizer.update(momentum=0.85, label_smoothing=0.2, norm_bias_factor=64.0)
     config.schedule.name = "linear"
     config.augment.update(crop_padding=2, alternate=True)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 

@@ -26,8 +26,7 @@ replaced by one 5x5 is 7 points worse (Simonyan & Zisserman 2014, arXiv 1409.155
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_of, short_setting
 
 CLAIM = {
     "id": "E1",
@@ -64,22 +63,16 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("stacked_convs", preset, CLAIM)
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms((16, 16), narrow=(15, 15), stem="AVGPOOL2 -> ")
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
 
 
 def cpu(config: ConfigDict) -> None:
@@ -88,21 +81,14 @@ def cpu(config: ConfigDict) -> None:
     No random crops: in a pilot with them every arm under-fitted, by its validation error.
     """
     config.arms = arms((16, 32, 64), narrow=(16, 32, 60))
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=2.0, evaluate_epochs=1.0, checkpoint_epochs=0.25)
+    short_setting(config, epochs=2.0)
     config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
 
 
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), narrow=(63, 126, 248))
-    config.data.name = "cifar10"
-    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
-    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
-    config.schedule.update(name="step", warmup_epochs=1.0)
-    config.augment.update(crop_padding=4, flip=True)
+    long_setting(config)
 
 
 def arms(widths: tuple[int, ...], narrow: tuple[int, ...], stem: str = "") -> ConfigDict:

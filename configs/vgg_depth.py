@@ -24,8 +24,7 @@ test scale (Simonyan & Zisserman 2014, arXiv 1409.1556, table 3; A to E trained 
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config
-from cnnlab.names import unknown
+from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_of, short_setting
 
 DEPTHS = {"conv4": (1, 1, 2), "conv7": (2, 2, 3), "conv10": (3, 3, 4), "conv13": (4, 4, 5)}
 """Convolutions in each stage."""
@@ -86,23 +85,17 @@ CLAIM = {
 
 def get_config(preset: str = "digits") -> ConfigDict:
     """The ablation under a preset: "digits", "cpu" or "paper"."""
-    presets = {"digits": digits, "cpu": cpu, "paper": paper}
-    if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+    fill = preset_of({"digits": digits, "cpu": cpu, "paper": paper}, preset)
     config = blank_config("vgg_depth", preset, CLAIM)
     config.order = (*DEPTHS, "conv4_wide")
-    presets[preset](config)
+    fill(config)
     return config.lock()
 
 
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms((8, 16, 32), wide=(15, 30, 59), stem="AVGPOOL2 -> ")
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config)
     config.claim.caveats = "Digits are too easy to tell depths apart."
 
 
@@ -110,21 +103,14 @@ def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(30, 59, 118), stem="AVGPOOL2 -> ")
     config.rates = (0.02, 0.05, 0.125)
-    config.data.name = "cifar10"
-    config.train.update(batch_size=32, epochs=4.0, evaluate_epochs=1.0, checkpoint_epochs=0.5)
-    config.schedule.warmup_epochs = 0.25
-    config.augment.update(crop_padding=0, flip=True)
+    short_setting(config, epochs=4.0, checkpoint_epochs=0.5)
     config.claim.caveats = "Narrow nets on images averaged down to 16x16, 4 epochs."
 
 
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(118, 236, 473))
-    config.data.name = "cifar10"
-    config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
-    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
-    config.schedule.update(name="step", warmup_epochs=1.0)
-    config.augment.update(crop_padding=4, flip=True)
+    long_setting(config)
 
 
 def arms(widths: tuple[int, ...], wide: tuple[int, ...], stem: str = "") -> dict:

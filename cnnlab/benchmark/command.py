@@ -9,7 +9,8 @@ from typing import Any
 from cnnlab.benchmark import report
 from cnnlab.benchmark.race import UnequalNetworks, cores, race
 from cnnlab.benchmark.suite import REGISTERED, Job, Net, full_suite, quick_suite
-from cnnlab.evidence.published import MarkerMissing, load_ablation, replace_block
+from cnnlab.evidence.ablation import load_ablation
+from cnnlab.evidence.published import MarkerMissing, replace_block
 from cnnlab.launch import EXIT_FAILED, EXIT_USAGE
 from cnnlab.names import unknown
 

@@ -1,6 +1,6 @@
 """Evidence: claims, ablations, the ledger of their runs, statistics, verdicts and reports."""
 
-from cnnlab.evidence.ablation import Ablation, blank_config
+from cnnlab.evidence.ablation import Ablation, blank_config, preset_of
 from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arithmetic_table
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.ledger import Ledger
@@ -8,6 +8,7 @@ from cnnlab.evidence.published import empirical_table
 from cnnlab.evidence.records import ForeignRecord, read_records, write_records
 from cnnlab.evidence.report import print_report, write_report
 from cnnlab.evidence.selection import RateNotChosen, tune
+from cnnlab.evidence.settings import digits_setting, long_setting, short_setting
 from cnnlab.evidence.sweep import CannotSweep
 from cnnlab.evidence.verdict import Verdict, judge_claim
 
@@ -25,10 +26,14 @@ __all__ = [
     "Verdict",
     "arithmetic_table",
     "blank_config",
+    "digits_setting",
     "empirical_table",
     "judge_claim",
+    "long_setting",
+    "preset_of",
     "print_report",
     "read_records",
+    "short_setting",
     "tune",
     "write_records",
     "write_report",

@@ -1,6 +1,9 @@
 """An ablation: one recipe, and arms that each override some of it, over several seeds."""
 
+import runpy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,6 +12,8 @@ from cnnlab.evidence.claim import Claim
 from cnnlab.names import unknown
 from cnnlab.training import RecipeError, default_recipe
 from cnnlab.training.probes import metrics_of
+
+Fill = Callable[[ConfigDict], None]
 
 SELECTION_SEED = 1000
 """The seed of the runs by which learning rates are chosen: none of a table's, which are less."""
@@ -27,6 +32,17 @@ def blank_config(name: str, preset: str, claim: dict[str, Any]) -> ConfigDict:
     config.rates, config.order = (), ()
     config.claim, config.arms = ConfigDict(claim), ConfigDict()
     return config
+
+
+def preset_of(presets: Mapping[str, Fill], preset: str) -> Fill:
+    """What fills in a config under a preset.
+
+    Raises:
+        ValueError: no such preset; says those there are and the nearest.
+    """
+    if preset not in presets:
+        raise ValueError(unknown("preset", preset, tuple(presets)))
+    return presets[preset]
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,33 @@ class Ablation:
         recipe = self.arms[arm].copy_and_resolve_references()
         recipe.seed = seed
         return recipe
+
+
+def load_ablation(config: Path, preset: str) -> Ablation:
+    """The ablation that a config file describes under a preset.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file has no such preset, or what it describes does not hold together.
+    """
+    return Ablation.from_config(runpy.run_path(str(config))["get_config"](preset))
+
+
+def load_ablations(configs: Path, preset: str) -> list[Ablation]:
+    """The ablations of all files in `configs` that have the preset, by their claims' ids.
+
+    Raises:
+        ValueError: what a file describes does not hold together.
+    """
+    found = []
+    for path in configs.glob("*.py"):
+        try:
+            found.append(load_ablation(path, preset))
+        except ValueError as error:
+            # As every config words it that is asked for a preset it does not have.
+            if not str(error).startswith(f"unknown preset: {preset!r}"):
+                raise
+    return sorted(found, key=lambda ablation: ablation.claim.place)
 
 
 def _check_used(config: ConfigDict) -> None:

@@ -1,13 +1,12 @@
 """Published results: what stands under `results/`, made from records alone."""
 
 import dataclasses
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.ablation import Ablation, load_ablation, load_ablations
 from cnnlab.evidence.overview import Result, by_claim, overview, summary
 from cnnlab.evidence.records import ForeignRecord, differences, read_records
 from cnnlab.evidence.report import write_report
@@ -151,33 +150,6 @@ def _rank(preset: str) -> int:
 def _result(results: Path, ablation: Ablation) -> Result:
     path = results / ablation.name / f"{ablation.preset}.jsonl"
     return Result(*read_records(path, ablation)) if path.exists() else Result(ablation, [])
-
-
-def load_ablation(config: Path, preset: str) -> Ablation:
-    """The ablation that a config file describes under a preset.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file has no such preset, or what it describes does not hold together.
-    """
-    return Ablation.from_config(runpy.run_path(str(config))["get_config"](preset))
-
-
-def load_ablations(configs: Path, preset: str) -> list[Ablation]:
-    """The ablations of all files in `configs` that have the preset, by their claims' ids.
-
-    Raises:
-        ValueError: what a file describes does not hold together.
-    """
-    found = []
-    for path in configs.glob("*.py"):
-        try:
-            found.append(load_ablation(path, preset))
-        except ValueError as error:
-            # As every config words it that is asked for a preset it does not have.
-            if not str(error).startswith(f"unknown preset: {preset!r}"):
-                raise
-    return sorted(found, key=lambda ablation: ablation.claim.place)
 
 
 def replace_block(text: str, block: str) -> str:

@@ -20,7 +20,7 @@ from cnnlab.analysis.measured import H100_OVER_A100, IMAGENET, MEASURED, Measure
 from cnnlab.analysis.step_time import Case, images_per_second, step_seconds
 from cnnlab.analysis.work import Work, count_work
 from cnnlab.data.splits import stored_indices
-from cnnlab.evidence.published import load_ablations
+from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
 from cnnlab.names import unknown
 from cnnlab.training.optimizer import optimizer

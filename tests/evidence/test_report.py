@@ -19,6 +19,7 @@ from cnnlab.evidence import (
     write_records,
     write_report,
 )
+from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.overview import Result, by_claim, summary
 from cnnlab.evidence.published import (
     BEGIN,
@@ -26,7 +27,6 @@ from cnnlab.evidence.published import (
     CannotPublish,
     MarkerMissing,
     check_publishable,
-    load_ablation,
     read_results,
     replace_block,
     rewrite,

@@ -9,7 +9,8 @@ from cnnlab.analysis import summarize
 from cnnlab.analysis.chips import CHIPS
 from cnnlab.analysis.measured import MEASURED
 from cnnlab.analysis.step_time import Case
-from cnnlab.evidence import Ablation, published, scaling
+from cnnlab.evidence import Ablation, scaling
+from cnnlab.evidence.ablation import load_ablations
 from cnnlab.models import create
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def test_page_is_what_the_command_makes_but_for_most_presets(monkeypatch, tmp_pa
     assert [row for row in rows_of_presets(page) if row[0] == some[0][0]] == some
     arms = [
         (f"{ablation.name}:{ablation.preset}", arm)
-        for ablation in published.load_ablations(ROOT / "configs", "paper")
+        for ablation in load_ablations(ROOT / "configs", "paper")
         for arm in ablation.arms
     ]
     found = [tuple(row[:2]) for row in rows_of_presets(page) if not row[1].startswith("all, ")]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cnnlab.evidence.published import BEGIN, END, load_ablation
+from cnnlab.evidence.ablation import load_ablation
+from cnnlab.evidence.published import BEGIN, END
 from cnnlab.evidence.records import read_records
 from cnnlab.evidence.verdict import judge_claim
 

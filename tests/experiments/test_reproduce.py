@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from test_launchers import PROJECT, REPORT, TINY, TRAIN, asked
 
-from cnnlab.evidence.published import BEGIN, END, load_ablations
+from cnnlab.evidence.ablation import load_ablations
+from cnnlab.evidence.published import BEGIN, END
 
 REPRODUCE = str(PROJECT / "experiments" / "reproduce.py")
 
