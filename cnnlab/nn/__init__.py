@@ -4,25 +4,21 @@ from cnnlab.nn.blocks import ConvNormReLU
 from cnnlab.nn.layers import (
     GELU,
     Add,
-    AvgPool,
     BatchNorm,
     Concat,
     Conv,
     Dense,
     Dropout,
-    GlobalAvgPool,
-    L2Pool,
     Layer,
     LocalConv,
     LocalResponseNorm,
-    MaxPool,
     ReLU,
-    Subsample,
     Tanh,
     Whiten,
     he_normal,
     he_normal_local,
 )
+from cnnlab.nn.pooling import AvgPool, GlobalAvgPool, L2Pool, MaxPool, Subsample
 from cnnlab.nn.residual import (
     Bottleneck,
     BottleneckV1,

@@ -44,7 +44,8 @@ class Layer(linen.Module):
         return 0
 
 
-def _square(size: Size) -> str:
+def written(size: Size) -> str:
+    """A size as it stands in a notation: `3`, or `1x7`."""
     return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
@@ -76,10 +77,10 @@ class _Filters(Layer):
 
     @property
     def notation(self) -> str:
-        stride = "" if self.stride == 1 else f"/{_square(self.stride)}"
-        padding = "" if self.padding is None else f"p{_square(self.padding)}"
+        stride = "" if self.stride == 1 else f"/{written(self.stride)}"
+        padding = "" if self.padding is None else f"p{written(self.padding)}"
         groups = "" if self.groups == 1 else f"g{self.groups}"
-        return f"{self.symbol}{_square(self.kernel_size)}-{self.filters}{stride}{padding}{groups}"
+        return f"{self.symbol}{written(self.kernel_size)}-{self.filters}{stride}{padding}{groups}"
 
 
 class Conv(_Filters):
@@ -257,86 +258,6 @@ class BatchNorm(Layer):
         if train and not self.is_initializing():
             mean.value, var.value = new_mean, new_var
         return y
-
-
-class _Pool(Layer):
-    kernel_size: Size = 2
-    stride: Size | None = None
-    """None: the window's own size, so that windows tile the input."""
-    padding: Size = 0
-    fit: str = "crop"
-
-    symbol: ClassVar[str]
-    op: ClassVar[Callable[..., Array]]
-
-    @property
-    def notation(self) -> str:
-        tiles = self.stride is None or self.stride == self.kernel_size
-        stride = "" if tiles else f"/{_square(self.stride)}"  # type: ignore[arg-type]
-        padding = "" if self.padding == 0 else f"p{_square(self.padding)}"
-        return f"{self.symbol}{_square(self.kernel_size)}{stride}{padding}"
-
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [N, H, W, C] -> [N, H', W', C]."""
-        return type(self).op(
-            x, kernel=self.kernel_size, stride=self.stride, padding=self.padding, fit=self.fit
-        )
-
-
-class MaxPool(_Pool):
-    """POOL: the largest value of each window (N0, Pooling Layer)."""
-
-    symbol: ClassVar[str] = "POOL"
-    op: ClassVar[Callable[..., Array]] = staticmethod(ops.max_pool)
-
-
-class AvgPool(_Pool):
-    """AVGPOOL: the mean of each window (N0, General pooling)."""
-
-    symbol: ClassVar[str] = "AVGPOOL"
-    op: ClassVar[Callable[..., Array]] = staticmethod(ops.avg_pool)
-
-
-class L2Pool(_Pool):
-    """L2POOL: the L2 norm of each window (N0, General pooling)."""
-
-    symbol: ClassVar[str] = "L2POOL"
-    op: ClassVar[Callable[..., Array]] = staticmethod(ops.l2_pool)
-
-
-class Subsample(Layer):
-    """SUB: each window's mean, times a weight and plus a bias for each map (LeCun et al. 1998).
-
-    Parameters: scale [C] (ones), bias [C] (zeros). The paper adds the window up instead, which
-    differs by a factor that the weight takes in.
-    """
-
-    kernel_size: Size = 2
-    fit: str = "crop"
-
-    @property
-    def notation(self) -> str:
-        return f"SUB{_square(self.kernel_size)}"
-
-    @linen.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [N, H, W, C] -> [N, H', W', C]."""
-        scale = self.param("scale", linen.initializers.ones, x.shape[-1:])
-        bias = self.param("bias", linen.initializers.zeros, x.shape[-1:])
-        mean = ops.avg_pool(x, kernel=self.kernel_size, fit=self.fit)
-        return (mean * scale + bias).astype(x.dtype)
-
-
-class GlobalAvgPool(Layer):
-    """GAP: the mean of each feature map, [N, H, W, C] -> [N, C] (Lin et al. 2013, sec. 3.2)."""
-
-    @property
-    def notation(self) -> str:
-        return "GAP"
-
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [N, H, W, C] -> [N, C]."""
-        return ops.global_avg_pool(x)
 
 
 class LocalResponseNorm(Layer):

@@ -24,6 +24,7 @@ from cnnlab.names import unknown
 from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score, evaluate
+from cnnlab.training.feed import Feed
 from cnnlab.training.programs import build_model, functions
 from cnnlab.training.recipe import RecipeError, completed, dataset_of
 from cnnlab.training.record import METRICS
@@ -91,14 +92,19 @@ def _jitted(step: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(ops.using(ops.preferred())(step), out_shardings=placement.everywhere())
 
 
-def trained(recipe: ConfigDict, dataset: Dataset, variables: Any) -> Trained:
-    """The network of a recipe with trained variables."""
-    found = functions(recipe, dataset)
+def trained(
+    recipe: ConfigDict,
+    dataset: Dataset,
+    variables: Any,
+    feed: Feed,
+    eval_step: Callable[[Any, Any, Any], tuple[Array, Array]],
+) -> Trained:
+    """The network of a recipe with trained variables, fed and evaluated as it was in training."""
     return Trained(
         model=build_model(recipe, dataset.classes),
         variables=variables,
-        prepare=lambda images: data.normalise(images, found.feed.mean, found.feed.std),
-        eval_step=_jitted(found.eval_step),
+        prepare=lambda images: data.normalise(images, feed.mean, feed.std),
+        eval_step=eval_step,
         dataset=dataset,
         batch_size=recipe.train.eval_batch_size,
         seed=recipe.seed,
@@ -126,7 +132,7 @@ def load(folder: Path, directory: str | None = None) -> Trained:
     checkpoints.close()
     if state is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
-    return trained(recipe, dataset, state.variables)
+    return trained(recipe, dataset, state.variables, found.feed, _jitted(found.eval_step))
 
 
 def probe(name: str) -> Probe | None:

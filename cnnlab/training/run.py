@@ -227,7 +227,10 @@ def _measured(recipe: ConfigDict, dataset: Dataset, programs: Programs, state: S
         "test": _score(recipe, dataset, "test", programs, state),
     }
     probe = probes.probe(recipe.probe)
-    more = probe.measure(probes.trained(recipe, dataset, state.variables)) if probe else {}
+    more: dict[str, float] = {}
+    if probe:
+        ready = programs.feed, programs.eval_step
+        more = probe.measure(probes.trained(recipe, dataset, state.variables, *ready))
     return _Outcome(int(state.step), _named(scores) | more, digest(state.variables))
 
 
