@@ -14,7 +14,8 @@ has the weights of N = 2.
 | `cpu` | CIFAR-10 at 16x16 | stages of 32, 64, 128 filters, 3 epochs | about 20 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split.
 """
 
 from ml_collections import ConfigDict
@@ -70,12 +71,16 @@ def cpu(config: ConfigDict) -> None:
     config.arms = arms((32, 64, 128), wide=(56, 112, 225), stem="AVGPOOL2 -> ")
     config.rates = (0.02, 0.05, 0.125)
     short_setting(config)
-    config.claim.caveats = "Images averaged down to 16x16, 3 epochs, no random crops."
+    config.claim.caveats = (
+        "Images averaged down to 16x16, 3 epochs, no random crops. The control has the weights of "
+        "two convolutions a stage; three have none, and no arm has equal MACs."
+    )
 
 
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(113, 226, 452))
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

@@ -112,7 +112,7 @@ def paper(config: ConfigDict) -> None:
     config.rates = (0.01, 0.05, 0.1, 0.25)
     config.train.update(batch_size=128, epochs=350.0, evaluate_epochs=10.0, checkpoint_epochs=10.0)
     config.optimizer.update(nesterov=False, weight_decay=1e-3)
-    config.schedule.update(name="step", warmup_epochs=1.0)
+    config.schedule.name = "step"
     config.schedule.milestones = (200 / 350, 250 / 350, 300 / 350)
 
 

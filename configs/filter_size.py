@@ -14,9 +14,9 @@ equal cost all nets have about as many.)
 | `cpu` | CIFAR-10 | four layers, those of 3x3 of 20 and 40 filters, 2 epochs | about 20 minutes |
 | `paper` | CIFAR-10 | six layers, those of 3x3 of 64 to 256 filters, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split. The
-margin of the equivalence is one point, about twice the spread of single runs in E1. `paper` follows
-no paper: it is the same on larger nets, trained for longer.
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split. The margin of the equivalence is one point, about twice the spread of single runs in E1.
+`paper` follows no paper: it is the same on larger nets, trained for longer.
 """
 
 from ml_collections import ConfigDict
@@ -88,6 +88,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms({3: (64, 128, 256), 5: (38, 77, 153), 7: (27, 55, 109), 9: (21, 42, 84)})
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

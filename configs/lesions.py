@@ -17,11 +17,11 @@ other blocks cannot be cut out in earnest.
 | `cpu` | CIFAR-10, stem of stride 2 | 20 layers, 9 blocks, 4 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | 56 layers, 27 blocks, 64,000 steps | not run yet |
 
-All presets have 5 seeds an arm. That a net survives is read as: without the block it can spare
-least, the error rises by less than 10 points, of the 60 or so that lie between a trained net and
-guessing. Veit et al. 2016 (arXiv 1605.06431) have 110 layers, 54 blocks, and VGG for a plain net;
-`paper` has 56 layers, the deepest of which He et al. 2015 (fig. 6) show how the plain net trains,
-so that both nets have one depth.
+All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+That a net survives is read as: without the block it can spare least, the error rises by less than
+10 points, of the 60 or so that lie between a trained net and guessing. Veit et al. 2016 (arXiv
+1605.06431) have 110 layers, 54 blocks, and VGG for a plain net; `paper` has 56 layers, the deepest
+of which He et al. 2015 (fig. 6) show how the plain net trains, so that both nets have one depth.
 """
 
 from ml_collections import ConfigDict
@@ -89,7 +89,7 @@ def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores: the papers' 20 layers on 16x16, four epochs."""
     config.arms = arms(20, stem_stride=2)
     short_setting(config, epochs=4.0, checkpoint_epochs=1.0)
-    config.optimizer.learning_rate = 0.05
+    config.rates = (0.02, 0.05, 0.125)
     config.claim.caveats = (
         "Nine blocks, of which seven keep the shape: each of them is a larger part of the net than "
         "one of the 54 of Veit et al. 2016. Four epochs; the first convolution has stride 2."
@@ -102,7 +102,7 @@ def paper(config: ConfigDict) -> None:
     config.data.name = "cifar10"
     config.train.update(batch_size=128, steps=64_000, evaluate_epochs=4.0, checkpoint_epochs=4.0)
     config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
-    config.schedule.update(name="step", warmup_steps=400)
+    config.schedule.name = "step"
     config.augment.update(crop_padding=4, flip=True)
 
 

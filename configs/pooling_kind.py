@@ -12,8 +12,8 @@ comes to and in nothing else: weights, MACs and maps are equal.
 | `cpu` | CIFAR-10 | stages of 16, 32, 64 filters, 3 epochs | about 20 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
-Pooling follows the ReLU, so that all three kinds pool numbers from 0 on.
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split. Pooling follows the ReLU, so that all three kinds pool numbers from 0 on.
 """
 
 from ml_collections import ConfigDict
@@ -69,6 +69,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms(64)
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

@@ -25,7 +25,8 @@ can tell one point and no less.
 | `cpu` | CIFAR-10 | 16, 32, 64 filters, 3 epochs | about 20 minutes |
 | `paper` | CIFAR-10 | 64, 128, 256 filters, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split.
 """
 
 from ml_collections import ConfigDict
@@ -96,6 +97,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(81, 161, 322))
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

@@ -15,11 +15,11 @@ until it has the weights of thirteen. The notes say "deeper"; the paper finds th
 | `cpu` | CIFAR-10 at 16x16 | stages of 16, 32, 64 filters, 4 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
-Every convolution is followed by a batch norm, where VGG had none and started its deep nets from
-shallow ones: what depth does without it is E8's question. The paper's own nets have 8 (A), 10 (B),
-13 (D) and 16 (E) convolutions, on ImageNet, with top-1 errors of 29.6, 28.7, 27.0 and 27.3% at one
-test scale (Simonyan & Zisserman 2014, arXiv 1409.1556, table 3; A to E trained at scale 256).
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split. Every convolution is followed by a batch norm, where VGG had none and started its deep nets
+from shallow ones: what depth does without it is E8's question. The paper's own nets have 8 (A), 10
+(B), 13 (D) and 16 (E) convolutions, on ImageNet, with top-1 errors of 29.6, 28.7, 27.0 and 27.3% at
+one test scale (Simonyan & Zisserman 2014, arXiv 1409.1556, table 3; A to E trained at scale 256).
 """
 
 from ml_collections import ConfigDict
@@ -110,6 +110,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(118, 236, 473))
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

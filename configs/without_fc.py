@@ -14,10 +14,10 @@ the hidden layers or the averaging that makes a difference, if anything does.
 | `cpu` | CIFAR-10 at 16x16 | 32, 64, 128 filters, FC-256, 3 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | 64, 128, 256 filters, FC-1024, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
-"No loss" is equivalence within one point: runs of one net spread by about half a point, so that
-five seeds can tell one point and no less. Equivalence looks both ways: should the net without FC
-layers be better by more than that, it is refuted, and the difference says why.
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split. "No loss" is equivalence within one point: runs of one net spread by about half a point, so
+that five seeds can tell one point and no less. Equivalence looks both ways: should the net without
+FC layers be better by more than that, it is refuted, and the difference says why.
 """
 
 from ml_collections import ConfigDict
@@ -78,6 +78,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms(64, hidden=1024)
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

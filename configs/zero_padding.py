@@ -13,8 +13,8 @@ fewer MACs. The control has the unpadded net's filters made more until it has th
 | `cpu` | CIFAR-10 | stages of 16, 32, 64 filters, 3 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
-All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
-The unpadded net is the deepest of two convolutions to a pooling that 32x32 allows.
+All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
+split. The unpadded net is the deepest of two convolutions to a pooling that 32x32 allows.
 """
 
 from ml_collections import ConfigDict
@@ -70,6 +70,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(103, 207, 413))
+    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

@@ -35,9 +35,12 @@ def short_setting(
 
 
 def long_setting(config: ConfigDict) -> None:
-    """CIFAR-10 by the long schedule of He et al. 2015 (sec. 4.2), and an epoch of warm-up."""
+    """CIFAR-10 by the long schedule of He et al. 2015 (sec. 4.2), and an epoch of warm-up.
+
+    The learning rate is the ablation's to choose.
+    """
     config.data.name = "cifar10"
     config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
-    config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
+    config.optimizer.update(nesterov=False, weight_decay=1e-4)
     config.schedule.update(name="step", warmup_epochs=1.0)
     config.augment.update(crop_padding=4, flip=True)
