@@ -7,6 +7,7 @@ was made to lead here (DNS rebinding), is refused.
 """
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from errno import EADDRINUSE
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -149,6 +151,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
         names = (host, "localhost", "127.0.0.1", "::1")
         self.known = {_named(name, self.server_port).lower() for name in names}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader who left before the end is nothing to say."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

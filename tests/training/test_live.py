@@ -1,5 +1,6 @@
 """The page of a run in training: what it shows, whom it answers, and that it changes nothing."""
 
+import base64
 import contextlib
 import http.client
 import json
@@ -17,10 +18,11 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from cnnlab import activations, data, models, training
+from cnnlab.analysis.trace import layer_calls
 from cnnlab.data import Dataset
-from cnnlab.training import Record
+from cnnlab.training import Record, scene
 from cnnlab.training.live import CannotServe, Live, _address, serving
-from cnnlab.training.snapshot import Camera, Snapshot
+from cnnlab.training.snapshot import Camera, Snapshot, Volume, _shown
 from cnnlab.training.state import State
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">'&"
@@ -159,8 +161,15 @@ class TestAddress:
 
 @contextlib.contextmanager
 def at_every_step() -> Iterator[dict[int, Any]]:
-    """Snapshots between any two steps; gives the variables that they were taken of."""
-    take, kept = Camera._take, {}
+    """Snapshots between any two steps; gives the variables that they were taken of.
+
+    The one after step 78, the last, is left to be taken in any case.
+    """
+    take, look, kept = Camera._take, Camera.look, {}
+
+    def look_until_the_last(camera: Camera, step: int, state: State) -> None:
+        if step < 78:
+            look(camera, step, state)
 
     def take_and_keep(camera: Camera, step: int, state: State) -> Snapshot:
         kept[step] = jax.tree.map(jax.numpy.copy, state.variables)
@@ -170,6 +179,7 @@ def at_every_step() -> Iterator[dict[int, Any]]:
         patch.setattr("cnnlab.training.snapshot._INTERVAL", 0.0)
         patch.setattr("cnnlab.training.snapshot._PATIENCE", 0)
         patch.setattr(Camera, "_take", take_and_keep)
+        patch.setattr(Camera, "look", look_until_the_last)
         yield kept
 
 
@@ -265,18 +275,30 @@ def test_the_page(
 
 
 def assert_filters(page: Any, kernel: NDArray[np.float32]) -> None:
-    """Canvas k shows filter k [F, F, C=1]: grey from 0 at the least weight of all to 255."""
+    """Canvas k shows filter k [F, F, C], grey or red, green and blue: 0 at the least weight of all.
+
+    The largest is 255.
+    """
     painted = page.evaluate(
         "[...document.querySelectorAll('#filters canvas')].map(canvas =>"
         " [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data])"
     )
-    grey = np.array(painted).reshape(-1, 3, 3, 4)
+    height, width, channels, filters = kernel.shape
+    seen = np.array(painted).reshape(-1, height, width, 4)
+    assert len(seen) == filters
     expected = 255 * (kernel - kernel.min()) / (kernel.max() - kernel.min())
-    assert grey.shape[0] == kernel.shape[-1] == 4
-    for k in range(4):
+    for k in range(filters):
         for channel in range(3):
-            np.testing.assert_allclose(grey[k, :, :, channel], expected[:, :, 0, k], atol=0.5001)
-    assert (grey[..., 3] == 255).all()
+            plane = expected[:, :, channel if channels == 3 else 0, k]
+            np.testing.assert_allclose(seen[k, :, :, channel], plane, atol=0.5001)
+    assert (seen[..., 3] == 255).all()
+
+
+def test_coloured_filters(idle: Live, visit: Any) -> None:
+    page = visit(idle.url)
+    kernel = np.random.default_rng(0).normal(size=(5, 4, 3, 7)).astype(np.float32)
+    page.evaluate("filters => drawFilters(filters)", scene._filters(kernel))
+    assert_filters(page, kernel)
 
 
 def test_a_chosen_image_shows_its_own_activations(watched: Watched, visit: Any) -> None:
@@ -313,9 +335,9 @@ def test_the_page_outlives_the_process(chromium: Any) -> None:
 
 class TestSnapshots:
     def test_against_the_network_itself(self, watched: Watched) -> None:
-        scene = watched.live._scene
-        assert scene
-        snapshot, images = scene._camera.last, scene._camera.images
+        shown = watched.live._scene
+        assert shown
+        snapshot, images = shown._camera.last, shown._camera.images
         split = data.open_dataset("digits").decoded("train")
         firsts = [int(np.flatnonzero(split.labels == label)[0]) for label in images.labels]
         assert firsts == sorted(firsts)
@@ -356,3 +378,39 @@ class TestSnapshots:
         # What the first one takes is compilation as well, and tells nothing.
         assert np.diff(taken[1:]) == pytest.approx(apart + cost, abs=0.1001)
         assert cost * (len(taken) - 2) / (now - taken[1]) < 0.03
+
+
+class TestScene:
+    def test_what_is_no_number_is_black(self) -> None:
+        array = np.full((2, 3, 3, 4), np.nan, np.float32)
+        array[0, 0, 0, 0] = np.inf
+        filters = scene._filters(array)
+        volume = scene._volume(Volume("CONV3-4", "conv1", (3, 3, 4), array))
+        json.dumps([filters, volume], allow_nan=False)
+        assert base64.b64decode(filters["pixels"]) == bytes(72)
+        assert list(map(base64.b64decode, volume["pixels"])) == [bytes(36)] * 2
+
+    def test_each_map_has_its_own_range(self) -> None:
+        maps = np.zeros((1, 1, 3, 3), np.float32)
+        maps[0, 0] = [[0, -1, 5], [2, 0, 5], [4, 1, 5]]  # a row has a pixel of each of three maps
+        found = scene._volume(Volume("CONV1-3", "conv1", (1, 3, 3), maps))
+        assert list(base64.b64decode(found["pixels"][0])) == [0, 128, 255, 0, 128, 255, 0, 0, 0]
+        assert found["ranges"] == [(-1, 5)]
+
+    def test_a_long_curve_is_thinned_and_ends_where_it_is(self) -> None:
+        lines = [{"step": step, "loss": step / 2} for step in range(1, 10_001)]
+        lines[5]["loss"] = float("nan")
+        lines.append({"step": 10_001, "validation_loss": 1.0})
+        points = scene._curve(lines, "loss")
+        assert len(points) == 400
+        assert (points[0], points[-1]) == ((1, 0.5), (10_000, 5_000.0))
+        assert scene._curve(lines, "validation_loss") == [(10_001, 1.0)]
+        assert scene._curve(lines, "train_loss") == []
+
+    def test_of_a_deep_net_a_few_layers(self) -> None:
+        model = models.create("INPUT -> [CONV3-4 -> RELU]*20 -> POOL2 -> GAP -> FC", classes=3)
+        with layer_calls() as calls:
+            jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 8, 8, 1)))
+        found = [(text, call.path) for text, call in _shown(calls)]
+        assert len(found) == 12
+        assert (found[0], found[-1]) == (("CONV3-4 -> RELU", "relu1"), ("POOL2", "pool1"))
