@@ -97,7 +97,7 @@ def read_results(results: Path, configs: Path) -> dict[str, list[Result]]:
     The presets that were run come first, as in `PRESETS`.
 
     Raises:
-        As `rewrite`, but for the marker.
+        Exception: as `rewrite`, but for the marker.
     """
     paths = sorted(results.glob("*/*.jsonl"))
     run = {path.stem for path in paths}
@@ -121,7 +121,7 @@ def empirical_table(home: Path = HOME) -> pd.DataFrame:
         one expect, ``outcome`` "supported", "refuted", "undecided" or "not run".
 
     Raises:
-        As `read_results`.
+        Exception: as `read_results`.
     """
     presets = read_results(home / "results", home / "configs")
     return pd.DataFrame([_row(lead) for lead, *_ in by_claim(presets)])
