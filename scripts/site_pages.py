@@ -18,7 +18,6 @@ import mkdocs_gen_files
 from cnnlab import cli
 from cnnlab.evidence.ablation import Ablation, load_ablations
 from cnnlab.evidence.arithmetic import arithmetic_table
-from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.published import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +91,7 @@ def claims() -> Iterator[str]:
     overview = (ROOT / "results" / "README.md").read_text()
     write("claims/index.md", re.split(r"(?m)^## [A-Z]\d+:", overview, maxsplit=1)[0], "results")
     yield "    * [What was found](claims/index.md)"
-    table = markdown_table(arithmetic_table())
+    table = arithmetic_table().to_markdown(index=False)
     write("claims/arithmetic.md", f"# Arithmetic claims\n\nAs computed here.\n\n{table}\n")
     yield "    * [Arithmetic](claims/arithmetic.md)"
     for ablation in load_ablations(ROOT / "configs", "paper"):
