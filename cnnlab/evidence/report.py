@@ -9,7 +9,15 @@ from rich.text import Text
 from cnnlab.evidence import plots
 from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import caption, titles
-from cnnlab.evidence.layout import COLOURS, latex_float, markdown_table, rich_table, stacked
+from cnnlab.evidence.layout import (
+    COLOURS,
+    fits,
+    latex_float,
+    markdown_table,
+    measured_and_costs,
+    rich_table,
+    stacked,
+)
 from cnnlab.evidence.tables import (
     PAPER,
     SOURCE,
@@ -93,7 +101,9 @@ def print_report(console: Console, ablation: Ablation, records: Iterable[Record]
     verdicts = judge_claim(claim, records)
     console.print(Text(claim.title, style="bold"))
     console.print(Text(f"Source of the claim: {claim.source}."))
-    console.print(rich_table(readable_arms(ablation, records)))
+    arms = readable_arms(ablation, records)
+    for part in [arms] if fits(rich_table(arms), console) else measured_and_costs(arms):
+        console.print(rich_table(part))
     comparisons = readable_comparisons(claim, verdicts)
     console.print(rich_table(stacked(comparisons), row_lines=True))
     for row in comparisons.to_dict("records"):
