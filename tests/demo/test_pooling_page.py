@@ -39,15 +39,14 @@ class TestNumbers:
 
     def test_typed_into_the_page(self, still, embedded):
         opened = still(demo.pooling())
-        for settings in SETTINGS:
+        for settings, kind in zip(SETTINGS, ("l2", "avg", "l2", "max"), strict=True):
             opened.type(**settings)
-            for kind in KINDS:
-                opened.page.select_option("[name=kind]", kind)
-                x, y = opened.numbers("#input"), opened.numbers("#output")
-                assert x.shape == (settings["depth"], settings["size"], settings["size"])
-                np.testing.assert_allclose(y, pooled(x, kind, settings), atol=0.0051)
-                made = embedded(demo.pooling(**settings, kind=kind))["output"]
-                np.testing.assert_allclose(y, made, atol=0.0051)
+            opened.page.select_option("[name=kind]", kind)
+            x, y = opened.numbers("#input"), opened.numbers("#output")
+            assert x.shape == (settings["depth"], settings["size"], settings["size"])
+            np.testing.assert_allclose(y, pooled(x, kind, settings), atol=0.0051)
+            made = embedded(demo.pooling(**settings, kind=kind))["output"]
+            np.testing.assert_allclose(y, made, atol=0.0051)
             side = y.shape[1]
             assert opened.text("#formula").endswith(
                 f"/{settings['stride']} + 1 = {side}: "
@@ -119,7 +118,7 @@ def test_misfit(still, offers, size, kernel, stride, result):
 def test_on_a_phone(still):
     opened = still(demo.pooling(), viewport={"width": 390, "height": 844})
     opened.page.select_option("[name=kind]", "l2")
-    for settings in SETTINGS:
+    for settings in SETTINGS[:3]:
         opened.type(**settings)
         assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
         assert opened.window_is_off(settings["kernel"], settings["stride"])[0] < 1
