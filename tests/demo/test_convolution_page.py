@@ -166,6 +166,14 @@ class TestPlaying:
         opened.page.clock.run_for(5000)
         assert opened.at() == (1, 1, 1)
 
+    def test_enter_comes_back_to_the_cell(self, opened):
+        opened.page.focus("#output [tabindex='0']")
+        opened.page.keyboard.press(" ")
+        opened.page.clock.run_for(3000)
+        opened.page.keyboard.press("Enter")
+        opened.page.clock.run_for(3000)
+        assert opened.at() == (0, 0, 0)
+
     def test_by_itself_unless_little_motion_is_preferred(self, visit, still):
         html = demo.convolution().html
         assert visit(html, reduced_motion="no-preference").inner_text("#play") == "Pause"

@@ -26,10 +26,9 @@ function convolve(settings) {
 }
 
 function drawFilter(filter, k) {
-  const F = filter[0].length;
   const slices = filter.map((rows, c) => drawSlice(`w${k}[:,:,${c}]`, rows));
   for (const slice of slices.slice(0, -1)) slice.classList.add("paired");
-  const title = drawTitle(`Filter W${k}`, `${F}×${F}×${filter.length}`);
+  const title = drawTitle(`Filter W${k}`, filter);
   return make("div", { class: "volume filter" }, title, ...slices, drawSlice(`b${k}`, [[b[k]]]));
 }
 

@@ -14,7 +14,7 @@ const rounded = (number) => (Number(number.toFixed(2)) === number ? "=" : "≈")
 const corner = (slices, n, size) =>
   slices.slice(0, n).map((rows) => rows.slice(0, size).map((row) => row.slice(0, size)));
 
-// What the window at the position (i, j) of the output sees of a slice.
+// What the window of the position (i, j) of the output sees of a slice.
 const seen = (rows, i, j, { kernel: F, stride: S }) =>
   rows.slice(i * S, i * S + F).map((row) => row.slice(j * S, j * S + F));
 
@@ -45,7 +45,10 @@ function drawSlice(name, rows, cell = (number) => make("td", {}, shown(number)),
 const measure = (numbers) =>
   Object.entries(numbers).forEach(([name, number]) => byId("figure").style.setProperty(`--${name}`, number));
 
-const drawTitle = (name, size) => make("h2", {}, name, " ", make("span", {}, size));
+function drawTitle(name, slices) {
+  const size = [slices[0].length, slices[0].length, slices.length].join("×");
+  return make("h2", {}, name, " ", make("span", {}, size));
+}
 
 // The input's slices with their zeros around, and on each the window that slides.
 function drawInput(slices, padding, title) {
@@ -53,9 +56,8 @@ function drawInput(slices, padding, title) {
   const outside = (i) => i < padding || i >= last;
   const cell = (number, i, j) =>
     make("td", outside(i) || outside(j) ? { class: "pad" } : {}, shown(number));
-  const size = `${slices[0].length}×${slices[0].length}×${slices.length}`;
   byId("input").replaceChildren(
-    drawTitle(title, size),
+    drawTitle(title, slices),
     ...slices.map((rows, c) => drawSlice(`x[:,:,${c}]`, rows, cell, make("span", { class: "window" })))
   );
 }
@@ -63,11 +65,10 @@ function drawInput(slices, padding, title) {
 function drawOutput(slices) {
   const longest = Math.max(...slices.flat(2).map((number) => shown(number).length));
   measure({ outputs: slices[0].length, characters: longest });
-  const size = `${slices[0].length}×${slices[0].length}×${slices.length}`;
   const cellsOf = (k) => (number, i, j) =>
     make("td", { role: "gridcell", tabindex: "-1", "data-at": `${k} ${i} ${j}` }, shown(number));
   byId("output").replaceChildren(
-    drawTitle("Output volume", size),
+    drawTitle("Output volume", slices),
     ...slices.map((rows, k) => drawSlice(`o[:,:,${k}]`, rows, cellsOf(k)))
   );
   for (const table of document.querySelectorAll("#output table")) table.setAttribute("role", "grid");
@@ -131,10 +132,10 @@ const playing = () => timer !== undefined;
 
 function show(position) {
   at = position;
+  const chosen = cellAt(at);
   for (const cell of cells()) {
-    const current = cell === cellAt(at);
-    cell.setAttribute("aria-selected", current);
-    cell.tabIndex = current ? 0 : -1;
+    cell.setAttribute("aria-selected", cell === chosen);
+    cell.tabIndex = cell === chosen ? 0 : -1;
   }
   const { stride } = readSettings();
   measure({ row: at.i * stride, column: at.j * stride });
@@ -174,7 +175,8 @@ function select(position) {
 // Below the last row of a slice is the first of the next.
 function neighbour({ k, i, j }, key) {
   const H = output[0].length;
-  const [down, right] = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[key];
+  const down = (key === "ArrowDown") - (key === "ArrowUp");
+  const right = (key === "ArrowRight") - (key === "ArrowLeft");
   const row = Math.min(Math.max(k * H + i + down, 0), output.length * H - 1);
   const column = Math.min(Math.max(j + right, 0), H - 1);
   return { k: Math.floor(row / H), i: row % H, j: column };
@@ -194,7 +196,8 @@ function changed() {
   byId("offers").replaceChildren();
   byId("sizes").classList.toggle("misfit", !usable);
   byId("figure").classList.toggle("stale", !usable);
-  byId("figure").inert = byId("written").hidden = byId("play").disabled = byId("step").disabled = !usable;
+  byId("figure").inert = byId("written").hidden = !usable;
+  byId("play").disabled = byId("step").disabled = !usable;
   if (wrong) sayInvalid(wrong);
   else if (!usable) sayMisfit(settings);
   else redraw(settings, demo.compute);
