@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import cnnlab
-from cnnlab import cli, evidence, models
+from cnnlab import cli, demo, evidence, models
 
 PATTERN = "INPUT -> [CONV3-8 -> RELU]*2 -> FC"
 
@@ -196,7 +196,7 @@ class TestMistakes:
         ("command", "said"),
         [
             ([], "required: COMMAND\n"),
-            (["summray"], "choices: models, summary, claims; did you mean 'summary'?\n"),
+            (["summray"], "choices: models, summary, claims, demo; did you mean 'summary'?\n"),
             (["models", "--fromat", "csv"], "unrecognized arguments: --fromat csv\n"),
         ],
     )
@@ -276,6 +276,39 @@ class TestClaims:
         status, out, _ = run("claims", "--format", "csv")
         assert status == 1
         assert "disagrees" in out
+
+
+class TestDemo:
+    def test_a_page_of_the_options(self, printed, tmp_path):
+        file = tmp_path / "page.html"
+        settings = {"size": 7, "depth": 1, "filters": 3, "kernel": 5, "stride": 1, "padding": 2}
+        given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        assert printed("demo", "convolution", *given, "--out", str(file)) == f"{file}\n"
+        assert file.read_text(encoding="utf-8") == demo.convolution(**settings).html
+
+    def test_without_options(self, printed, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert printed("demo", "pooling") == "pooling.html\n"
+        assert Path("pooling.html").read_text(encoding="utf-8") == demo.pooling().html
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["pooling", "--kind", "mx"], "choices: max, avg, l2; did you mean 'max'?\n"),
+            (["pooling", "--size", "x"], "--size: invalid int value: 'x'\n"),
+            (["convolution", "--size", "11"], "at most 10, to be readable; got 11\n"),
+            (["convolution", "--stride", "3"], "kernel 1 or 4, input size 4 or 7\n"),
+            (["convolution", "--out", "no/such.html"], "no/such.html: No such file or directory\n"),
+            (["convolutoin"], "did you mean 'convolution'?\n"),
+            ([], "required: DEMO\n"),
+        ],
+    )
+    def test_mistakes(self, refused, monkeypatch, tmp_path, arguments, said):
+        monkeypatch.chdir(tmp_path)
+        found = refused("demo", *arguments)
+        assert found.endswith(said)
+        assert found.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
 
 
 COMMAND = Path(sys.executable).with_name("cnnlab")
