@@ -1,4 +1,4 @@
-"""The command `cnnlab`: networks by name, layer tables, the notes' claims, demos.
+"""The command `cnnlab`: networks by name, layer tables, claims and their evidence, demos.
 
 Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for, 141 nobody
 reads the output any more (`| head`).
@@ -91,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(run=_claims)
     for command in (models, summary, claims):
         command.add_argument("--format", default="text", choices=FORMATS)
+    report = commands.add_parser("report", help="a page of all claims with their evidence")
+    report.set_defaults(run=_report)
+    report.add_argument("--preset", help="else each claim's that was run")
+    report.add_argument("--out", default="report.html", metavar="FILE", help="else report.html")
     _add_demos(commands)
     return parser
 
@@ -255,6 +259,16 @@ def _print_claims(claims: "pd.DataFrame") -> None:
     if not console.is_terminal:  # rich would take 80 columns, too few for five
         console.width = PAGE
     console.print(table)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from cnnlab import evidence
+
+    try:
+        print(evidence.evidence_page(preset=args.preset).save(args.out))
+    except (ValueError, OSError) as error:
+        raise Mistake(error) from error
+    return 0
 
 
 def _listed(rows: Sequence[Mapping[Any, Any]], form: str) -> str:

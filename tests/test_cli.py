@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import cnnlab
-from cnnlab import cli, demo, evidence, models
+from cnnlab import cli, demo, evidence, models, pages
 
 PATTERN = "INPUT -> [CONV3-8 -> RELU]*2 -> FC"
 
@@ -196,7 +196,10 @@ class TestMistakes:
         ("command", "said"),
         [
             ([], "required: COMMAND\n"),
-            (["summray"], "choices: models, summary, claims, demo; did you mean 'summary'?\n"),
+            (
+                ["summray"],
+                "choices: models, summary, claims, report, demo; did you mean 'summary'?\n",
+            ),
             (["models", "--fromat", "csv"], "unrecognized arguments: --fromat csv\n"),
         ],
     )
@@ -309,6 +312,28 @@ class TestDemo:
         assert found.endswith(said)
         assert found.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
+
+
+class TestReport:
+    def test_a_page_is_written(self, printed, monkeypatch, tmp_path):
+        monkeypatch.setattr(evidence, "evidence_page", lambda preset: pages.Page(f"<p>{preset}"))
+        monkeypatch.chdir(tmp_path)
+        assert printed("report") == "report.html\n"
+        assert Path("report.html").read_text() == "<p>None"
+        assert printed("report", "--preset", "cpu", "--out", "a.html") == "a.html\n"
+        assert Path("a.html").read_text() == "<p>cpu"
+
+    def test_mistakes(self, run, monkeypatch, tmp_path):
+        monkeypatch.setattr(evidence, "evidence_page", lambda preset: pages.Page(""))
+        status, _, said = run("report", "--out", str(tmp_path / "gone" / "a.html"))
+        assert (status, said.startswith("error: ")) == (2, True)
+        assert "gone" in said
+
+        def refuse(preset):
+            raise evidence.ForeignRecord("cpu.jsonl: arm 'a' is not known")
+
+        monkeypatch.setattr(evidence, "evidence_page", refuse)
+        assert run("report") == (2, "", "error: cpu.jsonl: arm 'a' is not known\n")
 
 
 COMMAND = Path(sys.executable).with_name("cnnlab")

@@ -10,7 +10,7 @@ from cnnlab.evidence.ablation import Ablation, load_ablation, load_ablations
 from cnnlab.evidence.overview import Result, by_claim, overview, summary
 from cnnlab.evidence.records import ForeignRecord, differences, read_records
 from cnnlab.evidence.report import write_report
-from cnnlab.evidence.tables import format_n
+from cnnlab.evidence.verdict import format_n
 from cnnlab.training.recipe import identity
 from cnnlab.training.record import write_whole
 

@@ -23,7 +23,6 @@ from cnnlab.evidence.tables import (
     SOURCE,
     arms_table,
     comparisons_table,
-    format_n,
     readable_arms,
     readable_comparisons,
 )
@@ -32,18 +31,9 @@ from cnnlab.training import Record
 from cnnlab.training.record import write_whole
 
 
-def verdict_sentence(verdict: Verdict) -> str:
-    """The verdict in one sentence, from what was compared to the numbers behind it."""
-    comparison = verdict.comparison
-    arms = f"{comparison.treatment} against {comparison.baseline}"
-    if comparison.beyond:
-        arms += f", beyond {' against '.join(comparison.beyond)}"
-    return f"{arms} (n = {format_n(verdict.n)}): {verdict.reason}."
-
-
 def verdict_markdown(verdict: Verdict) -> str:
     """The verdict's sentence with its outcome in bold before it."""
-    return f"**{verdict.outcome.capitalize()}**: {verdict_sentence(verdict)}"
+    return f"**{verdict.outcome.capitalize()}**: {verdict.sentence}"
 
 
 def report_markdown(
@@ -85,7 +75,7 @@ def report_latex(ablation: Ablation, records: Iterable[Record], verdicts: Sequen
         + "\n"
         + latex_float(
             readable_comparisons(claim, verdicts),
-            f"{claim.id}: {verdict_sentence(verdict)} Data: {titles(records)}.",
+            f"{claim.id}: {verdict.sentence} Data: {titles(records)}.",
             f"tab:{claim.id}-comparisons",
         )
     )
@@ -113,7 +103,7 @@ def print_report(console: Console, ablation: Ablation, records: Iterable[Record]
         console.print(Text(text, style="dim"))
     outcome = verdicts[0].outcome
     heading = Text(f"\n{outcome.upper()}", style=f"bold {COLOURS[outcome]}")
-    console.print(heading + Text(f": {verdict_sentence(verdicts[0])}"))
+    console.print(heading + Text(f": {verdicts[0].sentence}"))
 
 
 def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Path:
