@@ -31,18 +31,18 @@ SERVE = flags.DEFINE_string(
 
 
 def main(config: ConfigDict) -> int:
+    """Train, on a page if one is asked for."""
+    with serving(SERVE.value) as live:
+        return train(config, live)
+
+
+def train(config: ConfigDict, live: Live | None) -> int:
     """Train, and print where the run is kept and what it ended with."""
     ablation = Ablation.from_config(config)
     arm = ARM.value or next(iter(ablation.arms))
     training.inspect(ablation.recipe(arm, SEED.value))
-    with serving(SERVE.value) as live:
-        if live:
-            print(f"to be watched at {live.url}", flush=True)
-        return train(ablation, arm, live)
-
-
-def train(ablation: Ablation, arm: str, live: Live | None) -> int:
-    """Do the runs that choose the arm's rate, then the run itself."""
+    if live:
+        print(f"to be watched at {live.url}", flush=True)
     run = functools.partial(training.run, live=live)
     ledger = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset)
     alone = replace(ablation, arms={arm: ablation.arms[arm]})
