@@ -89,6 +89,12 @@ class Stored:
         """Number of classes."""
         return int(self.features["label"]["classLabel"]["numClasses"])
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes' names, if they lie beside the files; else none."""
+        path = self.folder / "label.labels.txt"
+        return tuple(path.read_text("utf-8").splitlines()) if path.is_file() else ()
+
 
 def data_directory(given: str | os.PathLike[str] | None) -> Path:
     """Return the folder of data sets: the one given, else TFDS_DATA_DIR, else TFDS's default."""
