@@ -72,6 +72,7 @@ class Dataset:
         version: Version of the stored copy.
         fingerprint: 16 hexadecimal digits that change when the stored copy does.
         preprocess: One of `PREPROCESSES`: what is done to the images of every split.
+        class_names: Of each class; empty where it has no name but its number.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Dataset:
     fingerprint: str
     _load: Callable[[str], Images | Records] = field(repr=False, compare=False)
     preprocess: str = ""
+    class_names: tuple[str, ...] = ()
 
     def split(self, name: str) -> Images | Records:
         """Return one split, from the cache on disk or decoded.
@@ -184,6 +186,7 @@ def _raw(
         image_shape=(image_size or height, image_size or width, channels),
         version=version,
         fingerprint=fingerprint,
+        class_names=found.class_names,
         _load=partial(_records, found, official.test_split, image_size, official.statistics)
         if official.statistics
         else partial(_cached_split, found, kept),

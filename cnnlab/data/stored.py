@@ -89,6 +89,14 @@ class Stored:
         """Number of classes."""
         return int(self.features["label"]["classLabel"]["numClasses"])
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; their numbers where they are not kept beside the features."""
+        kept = self.folder / "label.labels.txt"
+        if not kept.is_file():
+            return tuple(map(str, range(self.classes)))
+        return tuple(kept.read_text(encoding="utf-8").splitlines())
+
 
 def data_directory(given: str | os.PathLike[str] | None) -> Path:
     """Return the folder of data sets: the one given, else TFDS_DATA_DIR, else TFDS's default."""

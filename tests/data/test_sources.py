@@ -36,6 +36,13 @@ def test_what_a_data_set_says_of_itself(directory: Path) -> None:
     dataset = data.open_dataset("cifar10", directory=directory)
     assert (dataset.name, dataset.title, dataset.version) == ("cifar10", TITLE, "3.0.2")
     assert (dataset.classes, dataset.image_shape) == (10, (32, 32, 3))
+    assert dataset.class_names == tuple(f"thing{i}" for i in range(10))
+
+
+def test_classes_without_names_are_called_by_their_numbers(directory: Path) -> None:
+    (directory / VERSION / "label.labels.txt").unlink()
+    dataset = data.open_dataset("cifar10", directory=directory)
+    assert dataset.class_names == tuple("0123456789")
 
 
 def test_an_unknown_name_is_named_with_the_nearest() -> None:
