@@ -22,7 +22,7 @@ WHOLE = None
 Field = ReceptiveField | None
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """What neurons see of one axis of the image: neuron 0 pixels `first` to `last`.
 
     Along the array's dimension `axis` each next neuron sees `step` pixels further. Step 0: all see
@@ -34,22 +34,27 @@ class _View(NamedTuple):
     step: int
     axis: int | None
 
-    def then(self, kernel: int, stride: int, dilation: int = 1, padding: int = 0) -> "_View":
+    def then(self, kernel: int, stride: int, dilation: int = 1, padding: int = 0) -> "View":
+        """The view one layer further up."""
         return self._replace(
             first=self.first - padding * self.step,
             last=self.last + ((kernel - 1) * dilation - padding) * self.step,
             step=self.step * stride,
         )
 
-    def shifted(self, neurons: int) -> "_View":
+    def shifted(self, neurons: int) -> "View":
         """The view when neuron `neurons` takes the place of neuron 0."""
         return self.then(1, 1, padding=-neurons)
 
+    def pixels(self, neuron: int) -> range:
+        """Rows, or columns, that a neuron sees; those outside the image are padding."""
+        return range(int(self.first + neuron * self.step), int(self.last + neuron * self.step) + 1)
 
-_UNSEEN = _View(0, -1, 0, None)
+
+_UNSEEN = View(0, -1, 0, None)
 """Of a value that no pixel has a part in: a parameter, a constant."""
 
-Seen = _View | None
+Seen = View | None
 
 
 def receptive_fields(fn: Callable[[Any], Any], images: Any) -> list[tuple[Field, Field]]:
@@ -66,8 +71,16 @@ def receptive_fields(fn: Callable[[Any], Any], images: Any) -> list[tuple[Field,
     Raises:
         NotImplementedError: an operation on what sees the image whose field is not known here.
     """
+    return [(_field(height), _field(width)) for height, width in views(fn, images)]
+
+
+def views(fn: Callable[[Any], Any], images: Any) -> list[tuple[Seen, Seen]]:
+    """The same with the place of each field: what neurons see along the height and the width.
+
+    `WHOLE` where that is the whole image. Arguments and errors as of `receptive_fields`.
+    """
     closed = jax.make_jaxpr(fn)(images)
-    along = ([_field(seen) for seen in _walk(closed, [_View(0, 0, 1, axis)])] for axis in (1, 2))
+    along = (_walk(closed, [View(0, 0, 1, axis)]) for axis in (1, 2))
     return list(zip(*along, strict=True))
 
 
@@ -115,7 +128,7 @@ def _unknown(eqn: Any, reason: str) -> NotImplementedError:
     return NotImplementedError(f"receptive field behind {eqn.primitive.name}: {reason}\n{eqn}")
 
 
-def _union(views: list[_View], eqn: Any) -> _View:
+def _union(views: list[View], eqn: Any) -> View:
     """All that several values see together, neuron by neuron."""
     views = [view for view in views if view != _UNSEEN]
     if not views:
@@ -126,17 +139,17 @@ def _union(views: list[_View], eqn: Any) -> _View:
         raise _unknown(eqn, f"height or width stands in different places, {axes}")
     if len(set(steps)) > 1 and axis is not None and eqn.outvars[0].aval.shape[axis] > 1:
         raise _unknown(eqn, f"neighbours' fields lie {' and '.join(map(str, steps))} pixels apart")
-    return _View(min(firsts), max(lasts), max(steps), axis)
+    return View(min(firsts), max(lasts), max(steps), axis)
 
 
-def _sole(eqn: Any, views: list[_View]) -> _View:
+def _sole(eqn: Any, views: list[View]) -> View:
     """The view of the first operand, where it alone may see the image."""
     if any(view != _UNSEEN for view in views[1:]):
         raise _unknown(eqn, "more than its first operand sees the image")
     return views[0]
 
 
-def _conv(eqn: Any, views: list[_View]) -> list[Seen]:
+def _conv(eqn: Any, views: list[View]) -> list[Seen]:
     view, params = _sole(eqn, views), eqn.params
     lhs, rhs, out = params["dimension_numbers"]
     if view.axis == lhs[1]:
@@ -152,7 +165,7 @@ def _conv(eqn: Any, views: list[_View]) -> list[Seen]:
     return [view._replace(axis=out[2 + i])]
 
 
-def _reduce_window(eqn: Any, views: list[_View]) -> list[Seen]:
+def _reduce_window(eqn: Any, views: list[View]) -> list[Seen]:
     view, params = _sole(eqn, views), eqn.params
     i = view.axis
     if i is None:
@@ -164,7 +177,7 @@ def _reduce_window(eqn: Any, views: list[_View]) -> list[Seen]:
     return [view.then(kernel, stride, dilation, padding)]
 
 
-def _slice(eqn: Any, views: list[_View]) -> list[Seen]:
+def _slice(eqn: Any, views: list[View]) -> list[Seen]:
     (view,), params = views, eqn.params
     if view.axis is None:
         return [view]
@@ -172,14 +185,14 @@ def _slice(eqn: Any, views: list[_View]) -> list[Seen]:
     return [view.shifted(params["start_indices"][view.axis]).then(1, stride)]
 
 
-def _split(eqn: Any, views: list[_View]) -> list[Seen]:
+def _split(eqn: Any, views: list[View]) -> list[Seen]:
     (view,), sizes = views, eqn.params["sizes"]
     if view.axis != eqn.params["axis"]:
         return [view] * len(sizes)
     return [view.shifted(int(sum(sizes[:i]))) for i in range(len(sizes))]
 
 
-def _pad(eqn: Any, views: list[_View]) -> list[Seen]:
+def _pad(eqn: Any, views: list[View]) -> list[Seen]:
     view = _sole(eqn, views)
     if view.axis is None:
         return [view]
@@ -189,7 +202,7 @@ def _pad(eqn: Any, views: list[_View]) -> list[Seen]:
     return [view.shifted(-low)]
 
 
-def _concatenate(eqn: Any, views: list[_View]) -> list[Seen]:
+def _concatenate(eqn: Any, views: list[View]) -> list[Seen]:
     """Behind one another along the axis itself: the parts go on as one, or the longest has borders.
 
     Padding by the edge's own pixels is such a border.
@@ -206,23 +219,23 @@ def _concatenate(eqn: Any, views: list[_View]) -> list[Seen]:
     return [seen[0] if len(set(seen)) == 1 else parts[longest]]
 
 
-def _stack(eqn: Any, views: list[_View]) -> list[Seen]:
+def _stack(eqn: Any, views: list[View]) -> list[Seen]:
     view = _union(views, eqn)
     return [_moved(view, view.axis is not None and view.axis >= eqn.params["axis"])]
 
 
-def _moved(view: _View, places: int) -> _View:
+def _moved(view: View, places: int) -> View:
     return view if view.axis is None else view._replace(axis=view.axis + places)
 
 
-def _transpose(eqn: Any, views: list[_View]) -> list[Seen]:
+def _transpose(eqn: Any, views: list[View]) -> list[Seen]:
     (view,) = views
     if view.axis is None:
         return [view]
     return [view._replace(axis=eqn.params["permutation"].index(view.axis))]
 
 
-def _broadcast(eqn: Any, views: list[_View]) -> list[Seen]:
+def _broadcast(eqn: Any, views: list[View]) -> list[Seen]:
     view = _sole(eqn, views)
     if view.axis is None:
         return [view]
@@ -230,31 +243,31 @@ def _broadcast(eqn: Any, views: list[_View]) -> list[Seen]:
     return [_spread(view, eqn.invars[0], eqn.outvars[0].aval.shape, axis)]
 
 
-def _spread(view: _View, var: Any, shape: tuple[int, ...], axis: int | None) -> _View:
+def _spread(view: View, var: Any, shape: tuple[int, ...], axis: int | None) -> View:
     """The view on `axis` of `shape`; where that repeats what was one neuron, all see the same."""
     if axis is None:
         return view
     return view._replace(axis=axis, step=view.step * (var.aval.shape[view.axis] == shape[axis]))
 
 
-def _squeeze(eqn: Any, views: list[_View]) -> list[Seen]:
+def _squeeze(eqn: Any, views: list[View]) -> list[Seen]:
     (view,) = views
     return [_without(view, eqn.params["dimensions"])]
 
 
-def _without(view: _View, dimensions: tuple[int, ...]) -> _View:
+def _without(view: View, dimensions: tuple[int, ...]) -> View:
     """The view when dimensions are gone."""
     if view.axis in dimensions:
         return view._replace(axis=None)
     return _moved(view, -sum(gone < (view.axis or 0) for gone in dimensions))
 
 
-def _reduce(eqn: Any, views: list[_View]) -> list[Seen]:
+def _reduce(eqn: Any, views: list[View]) -> list[Seen]:
     view, axes = _sole(eqn, views), eqn.params["axes"]
     return [WHOLE if view.axis in axes else _without(view, axes)]
 
 
-def _reshape(eqn: Any, views: list[_View]) -> list[Seen]:
+def _reshape(eqn: Any, views: list[View]) -> list[Seen]:
     """Keeps the axis, or merges it with its neighbours, as flattening does: places are lost."""
     (view,) = views
     if view.axis is None:
@@ -269,7 +282,7 @@ def _reshape(eqn: Any, views: list[_View]) -> list[Seen]:
     return [view._replace(axis=axis, step=0)]
 
 
-def _dot(eqn: Any, views: list[_View]) -> list[Seen]:
+def _dot(eqn: Any, views: list[View]) -> list[Seen]:
     """Whole where the axis is summed over; else it stands among the batch's or what is free."""
     contracted, batch = eqn.params["dimension_numbers"]
     frees = [
@@ -294,7 +307,7 @@ _CALLS = {
 }
 """Primitives that run a jaxpr on their operands as they are, and the parameter that holds it."""
 
-_RULES: dict[str, Callable[[Any, list[_View]], list[Seen]]] = {
+_RULES: dict[str, Callable[[Any, list[View]], list[Seen]]] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": _concatenate,
     "conv_general_dilated": _conv,

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cnnlab.analysis.pictures.picture import BLUE, DPI, GREY, ORANGE
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import LEVEL, mean_interval
 from cnnlab.evidence.verdict import (
@@ -19,9 +20,7 @@ from cnnlab.evidence.verdict import (
 )
 from cnnlab.training.record import Record
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#7F7F7F"
-_WIDTH_INCHES, _ROW_INCHES, _DPI = 7.0, 0.55, 150
+_WIDTH_INCHES, _ROW_INCHES = 7.0, 0.55
 
 
 def figure(
@@ -53,20 +52,20 @@ def figure(
     drawing = Figure(figsize=(_WIDTH_INCHES, 1.9 + _ROW_INCHES * len(values)), layout="constrained")
     axes = drawing.add_subplot()
     for row, (arm, runs) in enumerate(values.items()):
-        _draw_arm(axes, row, runs, _ORANGE if arm == comparison.treatment else _BLUE)
+        _draw_arm(axes, row, runs, ORANGE if arm == comparison.treatment else BLUE)
     for baseline in held_against(comparison, values):
-        axes.axvline(baseline, color=_GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
+        axes.axvline(baseline, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
     _dress(axes, values)
     axes.set_xlabel(_x_label(claim, records))
     drawing.suptitle(_title(claim, verdicts[0]), x=0.02, ha="left", fontsize=10.5)
-    drawing.supxlabel(_key(comparison), x=0.02, ha="left", fontsize=8, color=_GREY)
-    drawing.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
+    drawing.supxlabel(_key(comparison), x=0.02, ha="left", fontsize=8, color=GREY)
+    drawing.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def _draw_arm(axes: Axes, row: int, runs: Sequence[float], colour: str) -> None:
     if not runs:
         axes.text(0.5, row, "not run", transform=axes.get_yaxis_transform(), ha="center",
-                  va="center", color=_GREY, style="italic")  # fmt: skip
+                  va="center", color=GREY, style="italic")  # fmt: skip
         return
     heights = [row + 0.09 + 0.07 * (i % 3) for i in range(len(runs))]
     axes.scatter(runs, heights, s=20, color=colour, alpha=0.6, linewidths=0, zorder=2)

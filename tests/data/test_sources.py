@@ -36,6 +36,7 @@ def test_what_a_data_set_says_of_itself(directory: Path) -> None:
     dataset = data.open_dataset("cifar10", directory=directory)
     assert (dataset.name, dataset.title, dataset.version) == ("cifar10", TITLE, "3.0.2")
     assert (dataset.classes, dataset.image_shape) == (10, (32, 32, 3))
+    assert dataset.class_names == tuple(f"thing{i}" for i in range(10))
 
 
 def test_the_names_of_classes_lie_beside_the_files(directory: Path) -> None:

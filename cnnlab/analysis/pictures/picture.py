@@ -1,0 +1,107 @@
+"""What a picture is, and the hand that all of them are drawn in."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+DPI = 150
+
+
+class NothingToShow(ValueError):
+    """A network that has nothing of what a picture shows."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, and the numbers in it; as the last line of a notebook's cell it is shown.
+
+    Attributes:
+        figure: matplotlib's.
+        arrays: what is drawn, by name.
+    """
+
+    figure: Figure
+    arrays: dict[str, NDArray[Any]]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure to `path`, as PNG, SVG or PDF by its ending; gives the path back."""
+        path = Path(path)
+        self.figure.savefig(path, dpi=DPI)
+        return path
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png", dpi=DPI)
+        return file.getvalue()
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, whose parts make room for each other."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def stretched(image: NDArray[Any]) -> NDArray[Any]:
+    """An image [H, W, C] as it can be shown: its range brought to [0, 1], one channel as grey.
+
+    Of other than one or three channels the mean is shown.
+    """
+    image = np.asarray(image, np.float32)
+    image = (image - image.min()) / (np.ptp(image) or 1)
+    return image if image.shape[-1] == 3 else image.mean(axis=-1)
+
+
+def show(axes: Axes, image: NDArray[Any], **options: Any) -> Any:
+    """Draw pixels as squares, without ticks."""
+    drawn = axes.imshow(image, interpolation="nearest", **{"cmap": "gray"} | options)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return drawn
+
+
+def tiles(
+    axes: Axes, images: NDArray[Any], across: int, *, room: float = 0.12, **options: Any
+) -> list[tuple[float, float]]:
+    """Draw images [n, H, W] or [n, H, W, 3] in rows of so many, one by one from the top left.
+
+    Between rows there is `room`, a part of H. Gives the middle of each image's lower edge.
+    """
+    height, width = images.shape[1:3]
+    edges = []
+    for i, image in enumerate(images):
+        row, column = divmod(i, across)
+        left, top = column * 1.12 * width, row * (1 + room) * height
+        show(axes, image, extent=(left, left + width, top + height, top), **options)
+        edges.append((left + width / 2, top + height))
+    axes.set_xlim(-0.03 * width, max(x for x, _ in edges) + 0.53 * width)
+    axes.set_ylim(max(y for _, y in edges) + (room - 0.09) * height, -0.03 * height)
+    axes.axis("off")
+    return edges
+
+
+def plain(name: str) -> str:
+    """A name that is drawn as it is: no dollar in it begins a formula."""
+    return name.replace("$", r"\$")
+
+
+def named(classes: int, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of so many classes; their numbers where there are none.
+
+    Raises:
+        ValueError: there are not as many names as classes.
+    """
+    if names is None:
+        names = [str(number) for number in range(classes)]
+    if len(names) != classes:
+        raise ValueError(f"{len(names)} names for {classes} classes: {', '.join(names)}")
+    return tuple(map(plain, names))

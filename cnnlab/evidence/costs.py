@@ -1,0 +1,111 @@
+"""What accuracy costs: of each arm, in weights, multiply-adds and memory."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
+
+from cnnlab.analysis.pictures import Picture
+from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, plain
+from cnnlab.training import Record
+
+_FLOAT32_BYTES = 4
+_MARKERS = "osD^vPX"
+
+
+def costs(records: Iterable[Record]) -> Picture:
+    """Test accuracy against weights, MACs and activation memory: a dot a run, a mark an arm's mean.
+
+    The grey line goes through the arms that are better than all that are cheaper.
+
+    Args:
+        records: of any ledger, or of several, on one data set; what diverged counts as guessing.
+
+    Returns:
+        Arrays `arm` [arms], `accuracy` [arms], the mean in percent, `weights`, `macs` and `memory`
+        [arms]: trainable numbers, multiply-adds and bytes of float32 activations of one image.
+
+    Raises:
+        ValueError: no records; records on several data sets; an arm whose runs differ in cost.
+    """
+    records = list(records)
+    _check(records)
+    arms = list(dict.fromkeys(record.arm for record in records))
+    of = {arm: [record for record in records if record.arm == arm] for arm in arms}
+    accuracies = {arm: [_accuracy(record) for record in of[arm]] for arm in arms}
+    means = np.array([np.mean(accuracies[arm]) for arm in arms])
+    found = {name: np.array([_cost(of[arm], name) for arm in arms]) for name in _COSTS}
+    figure = blank(10.5, 3.9)
+    panels = figure.subplots(1, len(_COSTS), sharey=True)
+    for axes, (name, values) in zip(panels, found.items(), strict=True):
+        _frontier(axes, values, means)
+        for i, arm in enumerate(arms):
+            runs = accuracies[arm]
+            axes.scatter([values[i]] * len(runs), runs, s=14, color=_colour(i), alpha=0.4,
+                         linewidths=0, zorder=2)  # fmt: skip
+            axes.plot(values[i], means[i], _marker(i), color=_colour(i), markersize=7,
+                      markeredgecolor="white", zorder=3)  # fmt: skip
+        _dress(axes, name)
+    panels[0].set_ylabel("test accuracy, %")
+    figure.suptitle(str(records[0].dataset["title"]), fontsize=10)
+    marks = [Line2D([], [], color=_colour(i), marker=_marker(i), linestyle="")
+             for i in range(len(arms))]  # fmt: skip
+    figure.legend(marks, [*map(plain, arms)], loc="outside right center", frameon=False, fontsize=8)
+    return Picture(figure, {"arm": np.array(arms), "accuracy": means, **found})
+
+
+def _accuracy(record: Record) -> float:
+    return 100 - record.metrics["test_error"]
+
+
+_COSTS = {
+    "weights": lambda network: network["weights"],
+    "macs": lambda network: network["macs"],
+    "memory": lambda network: network["activations"] * _FLOAT32_BYTES,
+}
+
+
+def _cost(records: Sequence[Record], name: str) -> int:
+    found = {_COSTS[name](record.network) for record in records}
+    if len(found) > 1:
+        raise ValueError(f"arm {records[0].arm!r} is of several networks, {name} {sorted(found)}")
+    return int(found.pop())
+
+
+def _check(records: Sequence[Record]) -> None:
+    titles = sorted({str(record.dataset["title"]) for record in records})
+    if not titles:
+        raise ValueError("no records to draw")
+    if len(titles) > 1:
+        raise ValueError(f"records of several data sets cannot be compared: {', '.join(titles)}")
+
+
+def _frontier(axes: Axes, values: NDArray[np.integer], means: NDArray[np.floating]) -> None:
+    order = np.lexsort((-means, values))
+    best = [i for at, i in enumerate(order) if at == 0 or means[i] > means[order[:at]].max()]
+    axes.plot(values[best], means[best], color=GREY, linewidth=0.9, zorder=1,
+              drawstyle="steps-post")  # fmt: skip
+
+
+def _dress(axes: Axes, name: str) -> None:
+    labels = {"weights": "weights", "macs": "MACs of an image", "memory": "activations of an image"}
+    axes.set_xscale("log")
+    axes.set_xlabel(labels[name])
+    unit = "B" if name == "memory" else ""
+    axes.xaxis.set_major_formatter(EngFormatter(unit))
+    axes.xaxis.set_minor_formatter(EngFormatter(unit))
+    axes.tick_params(axis="x", which="both", labelsize=7, rotation=45)
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def _marker(i: int) -> str:
+    return _MARKERS[(i + i // len(_MARKERS)) % len(_MARKERS)]
