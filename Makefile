@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint results docs clean
+.PHONY: demo test test-slow lint results notebooks docs clean
 
 demo: .venv/installed
 	$(BIN)/python experiments/ablate.py --config configs/stacked_convs.py:digits
@@ -21,6 +21,10 @@ lint: .venv/installed
 # Tables, figures and the README's table, from the published records alone.
 results: .venv/installed
 	$(BIN)/python experiments/report.py
+
+# Runs every notebook and keeps what it shows; minutes.
+notebooks: .venv/installed
+	$(BIN)/jupytext --quiet --to ipynb --execute notebooks/*.py
 
 # The site, into site/; a warning is an error.
 docs: .venv/with-docs

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mkdocs_gen_files
+from nbconvert import MarkdownExporter
 
-from cnnlab import cli
+from cnnlab import cli, demo
 from cnnlab.evidence.ablation import Ablation, load_ablations
 from cnnlab.evidence.arithmetic import arithmetic_table
 from cnnlab.evidence.published import PRESETS
@@ -28,6 +29,9 @@ NAVIGATION = """\
 * [Pattern language](pattern-language.md)
 * Claims
 {claims}
+* Look
+    * [Demos](demos/index.md)
+{notebooks}
 * How to
     * [Add a claim, a network, a data set](contributing.md)
     * [Find things: the house](house.md)
@@ -50,7 +54,9 @@ def main() -> None:
     write("contributing.md", (ROOT / "CONTRIBUTING.md").read_text())
     for page in (ROOT / "docs").glob("*.md"):
         write(page.name, page.read_text(), "docs")
-    lines = {"claims": "\n".join(claims()), "reference": "\n".join(reference())}
+    demos()
+    parts = {"claims": claims, "notebooks": notebooks, "reference": reference}
+    lines = {name: "\n".join(written()) for name, written in parts.items()}
     with mkdocs_gen_files.open("SUMMARY.md", "w") as file:
         file.write(NAVIGATION.format(**lines))
 
@@ -101,6 +107,34 @@ def claims() -> Iterator[str]:
             with mkdocs_gen_files.open(f"claims/{ablation.name}/{picture.name}", "wb") as file:
                 file.write(picture.read_bytes())
         yield f"    * [{ablation.claim.title}]({page})"
+
+
+def demos() -> None:
+    """Write the demos, and a page that shows them."""
+    frames = ["# Demos"]
+    for name in demo.__all__:
+        made = getattr(demo, name)()
+        with mkdocs_gen_files.open(f"demos/{name}.html", "w") as file:
+            file.write(made.html)
+        frames.append(
+            f"## {name.capitalize()}\n\n"
+            f'<iframe src="{name}.html" title="{name}" width="100%" height="{made.height}" '
+            f'frameborder="0"></iframe>\n\n[In a window of its own]({name}.html){{target=_blank}}'
+        )
+    with mkdocs_gen_files.open("demos/index.md", "w") as file:
+        file.write("\n\n".join(frames))
+
+
+def notebooks() -> Iterator[str]:
+    """Write the notebooks with what they printed; gives their lines of the navigation."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        files = {"output_files_dir": path.stem}
+        text, made = MarkdownExporter().from_filename(str(path), resources=files)
+        write(f"notebooks/{path.stem}.md", text)
+        for name, content in made["outputs"].items():
+            with mkdocs_gen_files.open(f"notebooks/{name}", "wb") as file:
+                file.write(content)
+        yield f"    * [{text.strip().splitlines()[0].removeprefix('# ')}](notebooks/{path.stem}.md)"
 
 
 def reference() -> Iterator[str]:
