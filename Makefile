@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint results clean
+.PHONY: demo test test-slow lint results docs clean
 
 demo: .venv/installed
 	$(BIN)/python experiments/ablate.py --config configs/stacked_convs.py:digits
@@ -21,6 +21,14 @@ lint: .venv/installed
 # Tables, figures and the README's table, from the published records alone.
 results: .venv/installed
 	$(BIN)/python experiments/report.py
+
+# The site, into site/; a warning is an error.
+docs: .venv/with-docs
+	$(BIN)/properdocs build --quiet
+
+.venv/with-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cnnlab needs Python 3.11 or newer; try make PYTHON=python3.11")'

@@ -1,6 +1,6 @@
 """cnnlab: claims about convolutional networks as experiments that end in a verdict."""
 
-from cnnlab import geometry, models, nn, ops
+from cnnlab import demo, geometry, models, nn, ops
 from cnnlab.analysis import activations, summarize
 
-__all__ = ["activations", "geometry", "models", "nn", "ops", "summarize"]
+__all__ = ["activations", "demo", "geometry", "models", "nn", "ops", "summarize"]

@@ -1,4 +1,4 @@
-"""The command `cnnlab`: networks by name, layer tables, the notes' claims.
+"""The command `cnnlab`: networks by name, layer tables, claims and their evidence, demos.
 
 Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for, 141 nobody
 reads the output any more (`| head`).
@@ -91,7 +91,34 @@ def _parser() -> argparse.ArgumentParser:
     claims.set_defaults(run=_claims)
     for command in (models, summary, claims):
         command.add_argument("--format", default="text", choices=FORMATS)
+    report = commands.add_parser("report", help="a page of all claims with their evidence")
+    report.set_defaults(run=_report)
+    report.add_argument("--preset", help="else each claim's that was run")
+    report.add_argument("--out", default="report.html", metavar="FILE", help="else report.html")
+    _add_demos(commands)
     return parser
+
+
+def _add_demos(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    """Each function of `cnnlab.demo` by its name, its arguments as options."""
+    from cnnlab import demo
+
+    named = commands.add_parser("demo", help="a page that shows a layer at work")
+    demos = named.add_subparsers(title="demos", required=True, metavar="DEMO")
+    for name in demo.__all__:
+        make = getattr(demo, name)
+        command = demos.add_parser(name, help=f"{name}, number by number")
+        command.set_defaults(run=_demo, make=make)
+        for option, given in inspect.signature(make).parameters.items():
+            command.add_argument(
+                f"--{option}",
+                type=type(given.default),
+                default=given.default,
+                help=f"{given.default} if not given",
+            )
+        command.add_argument(
+            "--out", default=f"{name}.html", metavar="FILE", help=f"{name}.html if not given"
+        )
 
 
 def _models(args: argparse.Namespace) -> int:
@@ -144,6 +171,17 @@ def _summary(args: argparse.Namespace) -> int:
         batch = f"a batch of {args.batch_size}, activations in {dtype}"
         print(f"\nmemory for {batch}: {memory}")
         print("(the notes' estimate, with momentum; what XLA takes differs)")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    options = {name: getattr(args, name) for name in inspect.signature(args.make).parameters}
+    try:
+        print(args.make(**options).save(args.out))
+    except ValueError as error:
+        raise Mistake(error) from error
+    except OSError as error:
+        raise Mistake(f"cannot write {args.out}: {error.strerror}") from error
     return 0
 
 
@@ -221,6 +259,16 @@ def _print_claims(claims: "pd.DataFrame") -> None:
     if not console.is_terminal:  # rich would take 80 columns, too few for five
         console.width = PAGE
     console.print(table)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from cnnlab import evidence
+
+    try:
+        print(evidence.evidence_page(preset=args.preset).save(args.out))
+    except (ValueError, OSError) as error:
+        raise Mistake(error) from error
+    return 0
 
 
 def _listed(rows: Sequence[Mapping[Any, Any]], form: str) -> str:

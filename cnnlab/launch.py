@@ -20,6 +20,7 @@ from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError
 from cnnlab.native.memory import keep_memory
 from cnnlab.training import placement
+from cnnlab.training.live import CannotServe
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -30,6 +31,7 @@ _MISTAKES = (
     DoesNotFit,
     DataMissing,
     CannotPublish,
+    CannotServe,
     CannotSweep,
     ForeignRecord,
     MarkerMissing,

@@ -92,7 +92,7 @@ def cpu(config: ConfigDict) -> None:
     config.model.name = "resnet56"
     config.model.options.update(filters=8, stem_stride=2)
     short_setting(config, epochs=1.25, evaluate_epochs=0.25)
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.02, 0.05, 0.125, 0.3)
     config.claim.caveats = (
         "One and a quarter epochs of a narrow net of 56 layers: what is compared is how fast deep "
         "nets come to learn."

@@ -66,7 +66,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 18 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((64, 128), narrow=(21, 44), stem="AVGPOOL2 -> ")
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, epochs=2.5, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two and a half epochs on CIFAR-10 pooled to 16x16. A bottleneck is three layers where the "

@@ -69,7 +69,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((32, 64, 128), wide=(56, 112, 225), stem="AVGPOOL2 -> ")
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
         "Images averaged down to 16x16, 3 epochs, no random crops. The control has the weights of "

@@ -72,7 +72,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 13 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64))
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, epochs=4.0, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Images of 32x32: a stride in the first layer leaves fewer pixels of them than of the 224 "

@@ -89,7 +89,7 @@ def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores: the papers' 20 layers on 16x16, four epochs."""
     config.arms = arms(20, stem_stride=2)
     short_setting(config, epochs=4.0, checkpoint_epochs=1.0)
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.02, 0.05, 0.125, 0.3)
     config.claim.caveats = (
         "Nine blocks, of which seven keep the shape: each of them is a larger part of the net than "
         "one of the 54 of Veit et al. 2016. Four epochs; the first convolution has stride 2."

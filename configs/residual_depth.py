@@ -110,7 +110,7 @@ def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores: the paper's nets up to 32 layers, on maps of 16, 8, 4."""
     config.model.options = {"stem_stride": 2}
     short_setting(config, epochs=2.5, evaluate_epochs=0.5)
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.02, 0.05, 0.125, 0.3)
     config.claim.caveats = (
         "conv1 has stride 2, for a quarter of the MACs, and 2.5 epochs are too few for a deep net "
         "to show all it can do: this is about how fast depth can be trained as much as how well."

@@ -94,7 +94,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 17 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 32))
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, epochs=2.0, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two epochs of three narrow layers. The net with no down-sampling has 64 times the weights "
@@ -107,7 +107,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """On an accelerator: four times as wide, until training is over."""
     config.arms = arms((64, 128, 128))
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     config.data.name = "cifar10"
     config.train.update(batch_size=128, epochs=100.0, evaluate_epochs=5.0, checkpoint_epochs=5.0)
     config.schedule.warmup_epochs = 1.0

@@ -102,7 +102,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(30, 59, 118), stem="AVGPOOL2 -> ")
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.02, 0.05, 0.125, 0.3)
     short_setting(config, epochs=4.0, checkpoint_epochs=0.5)
     config.claim.caveats = "Narrow nets on images averaged down to 16x16, 4 epochs."
 

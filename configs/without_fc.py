@@ -67,7 +67,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms(32, hidden=256, stem="AVGPOOL2 -> ")
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
         "Images averaged down to 16x16. In 3 epochs nothing over-fits, so that dropout costs more "

@@ -62,7 +62,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(24, 56, 112))
-    config.rates = (0.02, 0.05, 0.125)
+    config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = "Narrow nets, 3 epochs, no random crops."
 

@@ -60,7 +60,7 @@ def _pictures(
     network: probes.Trained, folder: Path, arm: str
 ) -> dict[str, tuple[str, Callable[[], Picture]]]:
     """Of each file's name what it shows, and how it is drawn."""
-    model, variables, names = network.model, network.variables, network.dataset.class_names or None
+    model, variables, names = network.model, network.variables, network.dataset.class_names
     shown = network.dataset.decoded("validation")
     x, labels = network.prepare(jnp.asarray(shown.images[:IMAGES])), shown.labels[:IMAGES]
     return {

@@ -39,7 +39,7 @@ CASES = [(name, preset) for name, module in MODULES.items() for preset in preset
 def stand_in(recipe: ConfigDict) -> Dataset:
     """A few random images of the shape of a recipe's data set: nothing need be prepared."""
     name, random = recipe.data.name, np.random.default_rng(0)
-    shape = (32, 32, 1) if name == "digits" else DATA[name].shape
+    shape = DATA[name].shape
     images = random.integers(0, 256, (200, *shape), np.uint8)
     labels = np.arange(200, dtype=np.int32) % 10
     if recipe.data.preprocess:

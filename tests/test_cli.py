@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 import cnnlab
-from cnnlab import cli, evidence, models
+from cnnlab import cli, demo, evidence, models, pages
 
 PATTERN = "INPUT -> [CONV3-8 -> RELU]*2 -> FC"
 
@@ -196,7 +196,10 @@ class TestMistakes:
         ("command", "said"),
         [
             ([], "required: COMMAND\n"),
-            (["summray"], "choices: models, summary, claims; did you mean 'summary'?\n"),
+            (
+                ["summray"],
+                "choices: models, summary, claims, report, demo; did you mean 'summary'?\n",
+            ),
             (["models", "--fromat", "csv"], "unrecognized arguments: --fromat csv\n"),
         ],
     )
@@ -276,6 +279,61 @@ class TestClaims:
         status, out, _ = run("claims", "--format", "csv")
         assert status == 1
         assert "disagrees" in out
+
+
+class TestDemo:
+    def test_a_page_of_the_options(self, printed, tmp_path):
+        file = tmp_path / "page.html"
+        settings = {"size": 7, "depth": 1, "filters": 3, "kernel": 5, "stride": 1, "padding": 2}
+        given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        assert printed("demo", "convolution", *given, "--out", str(file)) == f"{file}\n"
+        assert file.read_text(encoding="utf-8") == demo.convolution(**settings).html
+
+    def test_without_options(self, printed, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert printed("demo", "pooling") == "pooling.html\n"
+        assert Path("pooling.html").read_text(encoding="utf-8") == demo.pooling().html
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["pooling", "--kind", "mx"], "choices: max, avg, l2; did you mean 'max'?\n"),
+            (["pooling", "--size", "x"], "--size: invalid int value: 'x'\n"),
+            (["convolution", "--size", "11"], "at most 10, to be readable; got 11\n"),
+            (["convolution", "--stride", "3"], "kernel 1 or 4, input size 4 or 7\n"),
+            (["convolution", "--out", "no/such.html"], "no/such.html: No such file or directory\n"),
+            (["convolutoin"], "did you mean 'convolution'?\n"),
+            ([], "required: DEMO\n"),
+        ],
+    )
+    def test_mistakes(self, refused, monkeypatch, tmp_path, arguments, said):
+        monkeypatch.chdir(tmp_path)
+        found = refused("demo", *arguments)
+        assert found.endswith(said)
+        assert found.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestReport:
+    def test_a_page_is_written(self, printed, monkeypatch, tmp_path):
+        monkeypatch.setattr(evidence, "evidence_page", lambda preset: pages.Page(f"<p>{preset}"))
+        monkeypatch.chdir(tmp_path)
+        assert printed("report") == "report.html\n"
+        assert Path("report.html").read_text() == "<p>None"
+        assert printed("report", "--preset", "cpu", "--out", "a.html") == "a.html\n"
+        assert Path("a.html").read_text() == "<p>cpu"
+
+    def test_mistakes(self, run, monkeypatch, tmp_path):
+        monkeypatch.setattr(evidence, "evidence_page", lambda preset: pages.Page(""))
+        status, _, said = run("report", "--out", str(tmp_path / "gone" / "a.html"))
+        assert (status, said.startswith("error: ")) == (2, True)
+        assert "gone" in said
+
+        def refuse(preset):
+            raise evidence.ForeignRecord("cpu.jsonl: arm 'a' is not known")
+
+        monkeypatch.setattr(evidence, "evidence_page", refuse)
+        assert run("report") == (2, "", "error: cpu.jsonl: arm 'a' is not known\n")
 
 
 COMMAND = Path(sys.executable).with_name("cnnlab")

@@ -72,7 +72,7 @@ class Dataset:
         version: Version of the stored copy.
         fingerprint: 16 hexadecimal digits that change when the stored copy does.
         preprocess: One of `PREPROCESSES`: what is done to the images of every split.
-        class_names: Of each class; empty where it has no name but its number.
+        class_names: What each class is called; its number where nothing says.
     """
 
     name: str
@@ -83,7 +83,11 @@ class Dataset:
     fingerprint: str
     _load: Callable[[str], Images | Records] = field(repr=False, compare=False)
     preprocess: str = ""
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.classes:
+            object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
 
     def split(self, name: str) -> Images | Records:
         """Return one split, from the cache on disk or decoded.

@@ -91,11 +91,9 @@ class Stored:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; their numbers where they are not kept beside the features."""
-        kept = self.folder / "label.labels.txt"
-        if not kept.is_file():
-            return tuple(map(str, range(self.classes)))
-        return tuple(kept.read_text(encoding="utf-8").splitlines())
+        """The classes' names, if they lie beside the files; else none."""
+        path = self.folder / "label.labels.txt"
+        return tuple(path.read_text("utf-8").splitlines()) if path.is_file() else ()
 
 
 def data_directory(given: str | os.PathLike[str] | None) -> Path:

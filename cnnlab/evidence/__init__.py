@@ -4,6 +4,8 @@ from cnnlab.evidence.ablation import Ablation, blank_config, preset_of
 from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arithmetic_table
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.ledger import Ledger
+from cnnlab.evidence.overview import Result
+from cnnlab.evidence.page import evidence_page, report_page
 from cnnlab.evidence.published import empirical_table
 from cnnlab.evidence.records import ForeignRecord, read_records, write_records
 from cnnlab.evidence.report import print_report, write_report
@@ -23,16 +25,19 @@ __all__ = [
     "Ledger",
     "PaperFigure",
     "RateNotChosen",
+    "Result",
     "Verdict",
     "arithmetic_table",
     "blank_config",
     "digits_setting",
     "empirical_table",
+    "evidence_page",
     "judge_claim",
     "long_setting",
     "preset_of",
     "print_report",
     "read_records",
+    "report_page",
     "short_setting",
     "tune",
     "write_records",

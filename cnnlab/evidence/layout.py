@@ -7,6 +7,7 @@ import textwrap
 
 import pandas as pd
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,18 @@ def stacked(comparisons: pd.DataFrame) -> pd.DataFrame:
     slim = comparisons.drop(columns=[QUESTION, DIFFERENCE, SOURCE], errors="ignore")
     slim.insert(0, _STACKED, comparisons[QUESTION] + "\n" + comparisons[DIFFERENCE])
     return slim
+
+
+def measured_and_costs(arms: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`readable_arms` in two, for a terminal that it is too wide for."""
+    end = list(arms.columns).index("n") + 1
+    return arms.iloc[:, :end], arms[["arm", *arms.columns[end:]]]
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Whether a terminal is wide enough for all of a table's columns."""
+    endless = console.options.update_width(10_000)
+    return console.measure(table, options=endless).minimum <= console.width
 
 
 def rich_table(table: pd.DataFrame, row_lines: bool = False) -> Table:

@@ -52,7 +52,7 @@ class Ledger:
 
         Raises:
             UnusableFolder: nothing can be written under `root`.
-            What `execute` raises, but for NotFinite.
+            Exception: what `execute` raises, but for NotFinite.
         """
         failures: list[str] = []
         places = [(recipe, self.folder(recipe)) for recipe in recipes]
@@ -78,7 +78,7 @@ class Ledger:
             where another process is at the run, unless it is to `wait` for that.
 
         Raises:
-            As `complete`.
+            Exception: as `complete`.
         """
         return self._do(recipe, self.folder(recipe), execute, wait=wait)
 

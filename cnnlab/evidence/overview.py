@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -13,14 +13,16 @@ from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import titles
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
-from cnnlab.evidence.tables import format_n, readable_arms, readable_comparisons
+from cnnlab.evidence.tables import readable_arms, readable_comparisons
 from cnnlab.evidence.verdict import (
     Verdict,
     format_difference,
+    format_n,
     format_runs,
     judge_claim,
     metric_unit,
 )
+from cnnlab.pages import render
 from cnnlab.training import Record
 from cnnlab.training.recipe import identity
 
@@ -62,6 +64,16 @@ class Result:
         return format_difference(verdict.difference, verdict.metric) + metric_unit(verdict.metric)
 
     @property
+    def config(self) -> str:
+        """The file that describes it, from the project's folder."""
+        return f"configs/{self.ablation.name}.py"
+
+    @property
+    def command(self) -> str:
+        """What does its runs."""
+        return f"python experiments/ablate.py --config {self.config}:{self.ablation.preset}"
+
+    @property
     def page(self) -> str:
         """Where its report stands, from the folder of all results."""
         return f"{self.ablation.name}/{self.ablation.preset}.md"
@@ -70,6 +82,24 @@ class Result:
     def figure(self) -> str:
         """Where its figure stands, likewise."""
         return f"{self.ablation.name}/{self.ablation.preset}.png"
+
+    def _repr_html_(self) -> str:
+        claim = self.ablation.claim
+        return render(
+            "result.html",
+            claim=claim,
+            verdict=self.verdicts[0],
+            arms=readable_arms(self.ablation, self.records),
+            comparisons=readable_comparisons(claim, self.verdicts),
+        )
+
+
+class Arm(NamedTuple):
+    """An arm as a reader should see it: its network by pattern or name, its settings in words."""
+
+    name: str
+    network: str
+    settings: list[str]
 
 
 def overview(presets: Mapping[str, Sequence[Result]]) -> str:
@@ -123,10 +153,10 @@ def _section(results: Sequence[Result]) -> str:
     parts = [
         f"## {claim.title}",
         f"{claim.comparisons[0].question} Source of the claim: {claim.source}.",
-        "\n".join(_arms(lead.ablation)),
+        "\n".join(map(_arm_line, arm_settings(lead.ablation))),
         *(_findings(lead) if lead.records else ["Not run."]),
         *filter(None, [claim.caveats]),
-        _command(lead.ablation),
+        f"```sh\n{lead.command}\n```",
         *(_line(other) for other in others if other.records),
     ]
     return "\n\n".join(parts)
@@ -144,28 +174,27 @@ def _findings(result: Result) -> list[str]:
     ]
 
 
-def _command(ablation: Ablation) -> str:
-    config = f"configs/{ablation.name}.py:{ablation.preset}"
-    return f"```sh\npython experiments/ablate.py --config {config}\n```"
-
-
 def _line(result: Result) -> str:
     verdict = verdict_markdown(result.verdicts[0])
     return f"Preset `{result.ablation.preset}`: {verdict} [All of it]({result.page})."
 
 
-def _arms(ablation: Ablation) -> Iterator[str]:
-    """A line of each arm: its network, and what else sets it apart from the other arms."""
+def _arm_line(arm: Arm) -> str:
+    return f"- `{arm.name}`: " + ", ".join(f"`{part}`" for part in (arm.network, *arm.settings))
+
+
+def arm_settings(ablation: Ablation) -> Iterator[Arm]:
+    """Each arm's network, and what else sets it apart from the other arms."""
     recipes = {arm: dict(_flat(identity(recipe))) for arm, recipe in ablation.arms.items()}
     shown = {"arm", "model.name"} | ({"optimizer.learning_rate"} if ablation.rates else set())
     keys = sorted(set().union(*recipes.values()) - shown)
     for arm, recipe in recipes.items():
         others = [
-            f"`{key} = {recipe[key]}`"
+            f"{key} = {recipe[key]}"
             for key in keys
             if key in recipe and any(recipe[key] != each.get(key) for each in recipes.values())
         ]
-        yield f"- `{arm}`: " + ", ".join([f"`{recipe['model.name']}`", *others])
+        yield Arm(arm, recipe["model.name"], others)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

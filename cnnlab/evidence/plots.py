@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def figure(
     axes = drawing.add_subplot()
     for row, (arm, runs) in enumerate(values.items()):
         _draw_arm(axes, row, runs, ORANGE if arm == comparison.treatment else BLUE)
-    for baseline in _baseline(comparison, values):
+    for baseline in held_against(comparison, values):
         axes.axvline(baseline, color=GREY, linestyle=(0, (4, 3)), linewidth=0.9, zorder=0)
     _dress(axes, values)
     axes.set_xlabel(_x_label(claim, records))
@@ -102,7 +102,7 @@ def _x_label(claim: Claim, records: Sequence[Record]) -> str:
     return "\n".join([name, *textwrap.wrap(titles, width=84)])
 
 
-def _baseline(comparison: Comparison, values: dict[str, list[float]]) -> list[float]:
+def held_against(comparison: Comparison, values: Mapping[str, Sequence[float]]) -> list[float]:
     """What the treatment is held against: a number, or an arm's mean if that was run."""
     if not isinstance(comparison.baseline, str):
         return [comparison.constant]

@@ -10,7 +10,7 @@ from cnnlab.evidence.ablation import Ablation, load_ablation, load_ablations
 from cnnlab.evidence.overview import Result, by_claim, overview, summary
 from cnnlab.evidence.records import ForeignRecord, differences, read_records
 from cnnlab.evidence.report import write_report
-from cnnlab.evidence.tables import format_n
+from cnnlab.evidence.verdict import format_n
 from cnnlab.training.recipe import identity
 from cnnlab.training.record import write_whole
 
@@ -97,7 +97,7 @@ def read_results(results: Path, configs: Path) -> dict[str, list[Result]]:
     The presets that were run come first, as in `PRESETS`.
 
     Raises:
-        As `rewrite`, but for the marker.
+        Exception: as `rewrite`, but for the marker.
     """
     paths = sorted(results.glob("*/*.jsonl"))
     run = {path.stem for path in paths}
@@ -121,7 +121,7 @@ def empirical_table(home: Path = HOME) -> pd.DataFrame:
         one expect, ``outcome`` "supported", "refuted", "undecided" or "not run".
 
     Raises:
-        As `read_results`.
+        Exception: as `read_results`.
     """
     presets = read_results(home / "results", home / "configs")
     return pd.DataFrame([_row(lead) for lead, *_ in by_claim(presets)])

@@ -9,13 +9,20 @@ from rich.text import Text
 from cnnlab.evidence import plots
 from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import caption, titles
-from cnnlab.evidence.layout import COLOURS, latex_float, markdown_table, rich_table, stacked
+from cnnlab.evidence.layout import (
+    COLOURS,
+    fits,
+    latex_float,
+    markdown_table,
+    measured_and_costs,
+    rich_table,
+    stacked,
+)
 from cnnlab.evidence.tables import (
     PAPER,
     SOURCE,
     arms_table,
     comparisons_table,
-    format_n,
     readable_arms,
     readable_comparisons,
 )
@@ -24,18 +31,9 @@ from cnnlab.training import Record
 from cnnlab.training.record import write_whole
 
 
-def verdict_sentence(verdict: Verdict) -> str:
-    """The verdict in one sentence, from what was compared to the numbers behind it."""
-    comparison = verdict.comparison
-    arms = f"{comparison.treatment} against {comparison.baseline}"
-    if comparison.beyond:
-        arms += f", beyond {' against '.join(comparison.beyond)}"
-    return f"{arms} (n = {format_n(verdict.n)}): {verdict.reason}."
-
-
 def verdict_markdown(verdict: Verdict) -> str:
     """The verdict's sentence with its outcome in bold before it."""
-    return f"**{verdict.outcome.capitalize()}**: {verdict_sentence(verdict)}"
+    return f"**{verdict.outcome.capitalize()}**: {verdict.sentence}"
 
 
 def report_markdown(
@@ -77,7 +75,7 @@ def report_latex(ablation: Ablation, records: Iterable[Record], verdicts: Sequen
         + "\n"
         + latex_float(
             readable_comparisons(claim, verdicts),
-            f"{claim.id}: {verdict_sentence(verdict)} Data: {titles(records)}.",
+            f"{claim.id}: {verdict.sentence} Data: {titles(records)}.",
             f"tab:{claim.id}-comparisons",
         )
     )
@@ -93,7 +91,9 @@ def print_report(console: Console, ablation: Ablation, records: Iterable[Record]
     verdicts = judge_claim(claim, records)
     console.print(Text(claim.title, style="bold"))
     console.print(Text(f"Source of the claim: {claim.source}."))
-    console.print(rich_table(readable_arms(ablation, records)))
+    arms = readable_arms(ablation, records)
+    for part in [arms] if fits(rich_table(arms), console) else measured_and_costs(arms):
+        console.print(rich_table(part))
     comparisons = readable_comparisons(claim, verdicts)
     console.print(rich_table(stacked(comparisons), row_lines=True))
     for row in comparisons.to_dict("records"):
@@ -103,7 +103,7 @@ def print_report(console: Console, ablation: Ablation, records: Iterable[Record]
         console.print(Text(text, style="dim"))
     outcome = verdicts[0].outcome
     heading = Text(f"\n{outcome.upper()}", style=f"bold {COLOURS[outcome]}")
-    console.print(heading + Text(f": {verdict_sentence(verdicts[0])}"))
+    console.print(heading + Text(f": {verdicts[0].sentence}"))
 
 
 def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Path:

@@ -19,6 +19,7 @@ from cnnlab.analysis.chips import CHIPS, Chip
 from cnnlab.analysis.measured import H100_OVER_A100, IMAGENET, MEASURED, Measured
 from cnnlab.analysis.step_time import Case, images_per_second, step_seconds
 from cnnlab.analysis.work import Work, count_work
+from cnnlab.data import digits
 from cnnlab.data.splits import stored_indices
 from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
@@ -55,6 +56,7 @@ def _split(shape: tuple[int, int, int], classes: int, stored: int) -> Images:
 
 
 DATA = {
+    "digits": Images(digits.IMAGE_SHAPE, digits.CLASSES, 1_257),
     "cifar10": _split((32, 32, 3), 10, 50_000),
     "cifar100": _split((32, 32, 3), 100, 50_000),
     "fashion_mnist": _split((28, 28, 1), 10, 60_000),

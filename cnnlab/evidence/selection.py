@@ -72,7 +72,7 @@ def tune(ablation: Ablation, ledger: Ledger, execute: Execute) -> tuple[Ablation
         The ablation with each arm at its rate, and the records that told.
 
     Raises:
-        As `Ledger.complete`.
+        Exception: as `Ledger.complete`.
     """
     recipes = selection_recipes(ablation)
     ledger.complete(recipes, execute)

@@ -103,7 +103,7 @@ def one_by_one(runs: Iterable[Run], console: Console) -> Iterator[Done]:
     """One after another in this process, those last that other processes are at.
 
     Raises:
-        What `training.run` raises, but for NotFinite.
+        Exception: what `training.run` raises, but for NotFinite.
     """
     held = []
     for run in runs:

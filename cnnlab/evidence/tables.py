@@ -21,6 +21,7 @@ from cnnlab.evidence.verdict import (
     Verdict,
     format_difference,
     format_metric,
+    format_n,
     format_p,
     format_runs,
     metric_unit,
@@ -135,11 +136,6 @@ def readable_comparisons(claim: Claim, verdicts: Sequence[Verdict]) -> pd.DataFr
             "; ".join(filter(None, (paper.source, paper.note))) if paper else "" for paper in papers
         ]
     return pd.DataFrame(columns)
-
-
-def format_n(n: Sequence[int]) -> str:
-    """Writes the runs of some arms: once where all have as many."""
-    return ", ".join(map(str, n if len(set(n)) > 1 else n[:1]))
 
 
 def _arm_row(

@@ -37,6 +37,7 @@ from cnnlab.evidence.statistics import (
     runs_needed,
 )
 from cnnlab.names import unknown
+from cnnlab.pages import render
 from cnnlab.training.record import Record
 
 Outcome = Literal["supported", "refuted", "undecided"]
@@ -74,6 +75,18 @@ class Verdict:
     p_adjusted: float | None
     runs_needed: float | None
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        """From what was compared to the numbers behind the outcome."""
+        comparison = self.comparison
+        arms = f"{comparison.treatment} against {comparison.baseline}"
+        if comparison.beyond:
+            arms += f", beyond {' against '.join(comparison.beyond)}"
+        return f"{arms} (n = {format_n(self.n)}): {self.reason}."
+
+    def _repr_html_(self) -> str:
+        return render("verdict.html", verdict=self)
 
 
 def metric_values(records: Iterable[Record], arm: str, metric: str) -> dict[int, float]:
@@ -184,6 +197,11 @@ def format_difference(interval: Interval, metric: str) -> str:
 def format_p(p: float) -> str:
     """Writes a p value to two digits, very small ones as ``< 0.0001``."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def format_n(n: Sequence[int]) -> str:
+    """Writes the runs of some arms: once where all have as many."""
+    return ", ".join(map(str, n if len(set(n)) > 1 else n[:1]))
 
 
 def format_runs(runs: float) -> str:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from flax import linen
 
+from cnnlab.pages import render
+
 
 class Network(NamedTuple):
     """`build(classes=..., dtype=..., ...)` makes the network that `source` describes.
@@ -15,3 +17,6 @@ class Network(NamedTuple):
     build: Callable[..., linen.Module]
     input_shape: tuple[int, int, int]
     source: str
+
+    def _repr_html_(self) -> str:
+        return render("network.html", network=self, model=self.build())

@@ -35,6 +35,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from cnnlab import nn
 from cnnlab.geometry import DoesNotFit
+from cnnlab.pages import render
 
 _POOLS = {"POOL": nn.MaxPool, "AVGPOOL": nn.AvgPool, "L2POOL": nn.L2Pool}
 _SIMPLE = {
@@ -77,6 +78,9 @@ class Pattern(linen.Module):
     def layers(self) -> tuple[nn.Layer, ...]:
         """The layers, unbound."""
         return tuple(step.build() for step in self.steps)
+
+    def _repr_html_(self) -> str:
+        return render("pattern.html", model=self)
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:

@@ -82,6 +82,11 @@ class Resident:
         """Some training images as stored, uint8 [n, H, W, C], to initialise a network by."""
         return training_set(self._dataset).images[:_SAMPLE]
 
+    def first(self, number: int) -> Images:
+        """The first training images as stored, and their labels, on the host."""
+        whole = (array.addressable_data(0) for array in training_set(self._dataset)[:2])
+        return Images(*(np.asarray(array[:number]) for array in whole))
+
     def order(self, key: Array, epoch: int) -> Array:
         """`epoch_order`."""
         return _compile_order(self.examples, self._batch_size)(key, epoch)
@@ -134,9 +139,12 @@ class Streamed:
 
     def sample(self) -> Array:
         """Some training images, cut from the middle, to initialise a network by."""
-        number = min(_SAMPLE, self.examples)
-        images, _ = next(self._records.batches(number, np.arange(number)))
-        return placement.place(images, placement.everywhere())
+        return placement.place(self.first(_SAMPLE).images, placement.everywhere())
+
+    def first(self, number: int) -> Images:
+        """The first training images, cut from the middle, and their labels, on the host."""
+        number = min(number, self.examples)
+        return next(self._records.batches(number, np.arange(number)))
 
     def shapes(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         """What stands for the arguments when a step is compiled."""

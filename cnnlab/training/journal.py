@@ -13,18 +13,23 @@ class Journal:
 
     Opened at the step a run begins or resumes from: lines of later steps, written by an attempt
     that was cut off before its next checkpoint, are dropped, since those steps are run again.
+
+    Attributes:
+        lines: all there are, as dicts.
     """
 
     def __init__(self, folder: Path, step: int):
         path = folder / "metrics.jsonl"
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
         write_whole(path, "".join(f"{line}\n" for line in kept))
+        self.lines: list[dict[str, float]] = [json.loads(line) for line in kept]
         self._file = path.open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, **values: float) -> None:
         """One line of named values at `step`."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self.lines.append({"step": step, **values})
+        self._file.write(json.dumps(self.lines[-1]) + "\n")
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)

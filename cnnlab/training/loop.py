@@ -31,7 +31,8 @@ class NotFinite(ArithmeticError):
 class Loop:
     """What one attempt at a run works with; `validate` scores a state on the validation split.
 
-    `fed` is asked once for what each program takes, in the order of the steps.
+    `fed` is asked once for what each program takes, in the order of the steps. `look` is shown the
+    state between two steps, and must leave it as it is.
     """
 
     programs: Programs
@@ -42,6 +43,7 @@ class Loop:
     display: Display
     validate: Callable[[State], Score]
     wish: Wish
+    look: Callable[[int, State], object] | None = None
 
     def run(self, state: State) -> State:
         """From `state` to the last step; `state` is donated.
@@ -58,6 +60,8 @@ class Loop:
             step += count
             if self._reports(step):
                 self._report(step, state)
+            if self.look:
+                self.look(step, state)
             self._between(step, state)
         self._save(state)
         return state

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.interrupt import stop_on_signals
 from cnnlab.training.journal import Journal
+from cnnlab.training.live import Live
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
 from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
@@ -41,8 +42,10 @@ class UnusableFolder(OSError):
     """A run's folder cannot be written, has no room, or holds another run."""
 
 
-def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Record:
-    """Train as `recipe` says, in `folder`, and return the record.
+def run(
+    recipe: ConfigDict, folder: Path, console: Console | None = None, live: Live | None = None
+) -> Record:
+    """Train as `recipe` says, in `folder`, shown by `live`, and return the record.
 
     A finished run is not run again: its record is read. Only the final evaluation reads the test
     split.
@@ -69,7 +72,7 @@ def run(recipe: ConfigDict, folder: Path, console: Console | None = None) -> Rec
         compile_seconds = time.perf_counter() - started
         shown = console or Console() if placement.leads() else Console(quiet=True)
         try:
-            state = _train(recipe, folder, desk, shown, dataset, programs, compile_seconds)
+            state = _train(recipe, folder, desk, shown, live, dataset, programs, compile_seconds)
             outcome = _measured(recipe, dataset, programs, state)
         except NotFinite as error:
             if recipe.train.on_divergence == "fail":
@@ -160,6 +163,7 @@ def _train(
     folder: Path,
     desk: Path,
     console: Console,
+    live: Live | None,
     dataset: Dataset,
     programs: Programs,
     compile_seconds: float,
@@ -176,6 +180,7 @@ def _train(
     journal.write(step, compile_seconds=compile_seconds)
     with (
         stop_on_signals() as wish,
+        live.showing(recipe, dataset, programs, state, journal) if live else nullcontext() as look,
         Display(console, title, step, plan.steps, recipe.train.batch_size) as display,
         programs.feed.open(recipe.seed, range(step, plan.steps)) as fed,
     ):
@@ -188,6 +193,7 @@ def _train(
             display=display,
             validate=lambda state: _score(recipe, dataset, "validation", programs, state),
             wish=wish,
+            look=look,
         )
         try:
             state = loop.run(state)

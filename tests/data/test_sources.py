@@ -36,13 +36,16 @@ def test_what_a_data_set_says_of_itself(directory: Path) -> None:
     dataset = data.open_dataset("cifar10", directory=directory)
     assert (dataset.name, dataset.title, dataset.version) == ("cifar10", TITLE, "3.0.2")
     assert (dataset.classes, dataset.image_shape) == (10, (32, 32, 3))
-    assert dataset.class_names == tuple(f"thing{i}" for i in range(10))
 
 
-def test_classes_without_names_are_called_by_their_numbers(directory: Path) -> None:
-    (directory / VERSION / "label.labels.txt").unlink()
-    dataset = data.open_dataset("cifar10", directory=directory)
-    assert dataset.class_names == tuple("0123456789")
+def test_the_names_of_classes_lie_beside_the_files(directory: Path) -> None:
+    kept = directory / "cifar10" / "3.0.2" / "label.labels.txt"
+    kept.write_text("a\nb b\nc\nd\ne\nf\ng\nh\ni\nj\n")
+    names = data.open_dataset("cifar10", directory=directory).class_names
+    assert names == ("a", "b b", *"cdefghij")
+    kept.unlink()
+    for dataset in (data.open_dataset("cifar10", directory=directory), data.open_dataset("digits")):
+        assert dataset.class_names == ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
 
 def test_an_unknown_name_is_named_with_the_nearest() -> None:

@@ -223,6 +223,19 @@ def test_printed_verdict_follows_the_records(
     assert "Preset: short." in said.getvalue()
 
 
+def test_a_narrow_terminal_loses_no_column(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    records = records_of({"wide": [5.0, 6.0], "narrow": [7.0, 8.0]})
+    said = {width: io.StringIO() for width in (60, 100)}
+    for width, file in said.items():
+        print_report(Console(file=file, width=width), ablation, records)
+    headings = [line for line in said[60].getvalue().splitlines() if line.startswith(" arm ")]
+    assert len(headings) == 2
+    assert all(word in said[60].getvalue() for word in ("receptive", " px ", "±"))
+    assert sum(line.startswith(" arm ") for line in said[100].getvalue().splitlines()) == 1
+
+
 def test_published_results_are_remade_from_the_records_alone(published: Path) -> None:
     pages = remake(published)
     folder = published / "results" / "widths"

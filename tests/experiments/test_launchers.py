@@ -80,6 +80,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         [TRAIN, DIGITS, "--arm=three3x3"],
         r"unknown arm: 'three3x3'; choices: three_3x3, .*; did you mean 'three_3x3'\?$",
     ),
+    "page's address": (
+        [TRAIN, DIGITS, "--serve=here"],
+        r"^error: 'here' is no address: PORT or HOST:PORT, e\.g\. 8000 \(at most 65535\)$",
+    ),
     "model": (
         [ABLATE, DIGITS, "--config.arms.three_3x3.model.name=resnt110"],
         r"unknown model .*'resnt110'; .*did you mean 'resnet110'\?",
