@@ -22,7 +22,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
-from cnnlab.models.network import Network
+from cnnlab.models.network import Model, Network
 from cnnlab.models.pattern import Pattern, pattern
 from cnnlab.names import unknown
 
@@ -30,7 +30,7 @@ WIDTHS = (64, 256, 256)
 NON_LINEARITIES = ("gelu", "relu")
 
 
-class AirBench(linen.Module):
+class AirBench(Model):
     """A pattern whose output is scaled."""
 
     body: Pattern

@@ -37,7 +37,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
-from cnnlab.models.network import Network
+from cnnlab.models.network import Model, Network
 
 # 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj
 _MODULES = {
@@ -100,7 +100,7 @@ class AuxiliaryHead(linen.Module):
             self.sow("aux_logits", "logits", (self.weight, logits))
 
 
-class GoogLeNet(linen.Module):
+class GoogLeNet(Model):
     """22 weighted layers: three convolutions, nine Inception modules of two each, one FC."""
 
     classes: int

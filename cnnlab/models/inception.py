@@ -46,7 +46,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
-from cnnlab.models.network import Network
+from cnnlab.models.network import Model, Network
 
 Branch = tuple[Any, ...]
 """Steps in a row: a convolution (filters, F, stride, padding), a pool, or branches again.
@@ -248,7 +248,7 @@ class ScaledResidual(linen.Module):
         return nn.ReLU(name="relu")(y) if self.relu else y
 
 
-class InceptionNet(linen.Module):
+class InceptionNet(Model):
     """Stem, stages, head; then global average pooling, dropout and one FC."""
 
     stem: Branch

@@ -1,11 +1,29 @@
-"""What the register of networks keeps of each: how to build it, its input, its source."""
+"""What all networks have in common, and what the register keeps of each."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import linen
+from markupsafe import Markup
 
 from cnnlab.pages import render
+
+
+class Model(linen.Module):
+    """A network; as the last line of a notebook's cell it says what it is made with."""
+
+    def _repr_html_(self) -> str:
+        names = [each.name for each in dataclasses.fields(self)]
+        made_with = {
+            name: _told(getattr(self, name)) for name in names if name not in ("parent", "name")
+        }
+        return render("model.html", kind=type(self).__name__, made_with=made_with)
+
+
+def _told(value: Any) -> str:
+    """A part of a network: a pattern by its text, a type or function by its name."""
+    return getattr(value, "text", None) or getattr(value, "__name__", None) or repr(value)
 
 
 class Network(NamedTuple):
@@ -14,9 +32,9 @@ class Network(NamedTuple):
     `input_shape` is the image (H, W, C) that the source gives it.
     """
 
-    build: Callable[..., linen.Module]
+    build: Callable[..., Model]
     input_shape: tuple[int, int, int]
     source: str
 
     def _repr_html_(self) -> str:
-        return render("network.html", network=self, model=self.build())
+        return render("network.html", network=self, model=Markup(self.build()._repr_html_()))

@@ -35,6 +35,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from cnnlab import nn
 from cnnlab.geometry import DoesNotFit
+from cnnlab.models.network import Model
 from cnnlab.pages import render
 
 _POOLS = {"POOL": nn.MaxPool, "AVGPOOL": nn.AvgPool, "L2POOL": nn.L2Pool}
@@ -68,7 +69,7 @@ class Step(NamedTuple):
         return self.layer(**dict(self.options), name=name)
 
 
-class Pattern(linen.Module):
+class Pattern(Model):
     """The network a pattern describes: its steps one after another."""
 
     text: str

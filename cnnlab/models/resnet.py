@@ -37,7 +37,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
-from cnnlab.models.network import Network
+from cnnlab.models.network import Model, Network
 from cnnlab.names import unknown
 from cnnlab.nn import residual
 
@@ -49,7 +49,7 @@ VERSIONS: dict[str, tuple[type[nn.ResidualBlock], str]] = {
 """The bottleneck of each version, and the order of its steps."""
 
 
-class ResNet(linen.Module):
+class ResNet(Model):
     """A stem, stages of blocks that each halve the size and double the filters, GAP, FC.
 
     Whatever the order, conv1 is followed by a norm and a ReLU. With pre-activation the first block

@@ -2,6 +2,7 @@
 
 from cnnlab import models
 from cnnlab.models import Network
+from cnnlab.models.airbench import AirBench
 from cnnlab.models.pattern import Pattern
 
 HOSTILE = "<script>alert('taken')</script>"
@@ -19,7 +20,20 @@ def test_a_network_shows_its_source_and_its_notation_if_it_has_one():
     assert "Simonyan" in html
     assert "<p><code>INPUT -&gt; CONV3-64 -&gt; RELU -&gt; CONV3-64 -&gt; RELU -&gt; POOL2" in html
     assert "input 224x224x3" in html
-    assert "blocks = (3, 3, 3)" in models.network("resnet20")._repr_html_()
     named = Network(lambda: Pattern(HOSTILE, ()), (8, 8, 1), HOSTILE)._repr_html_()
     assert named.count(ESCAPED) == 2
     assert "<script" not in named
+
+
+def test_a_model_shows_what_it_is_made_with():
+    html = models.create("resnet20", classes=7, shortcut="B")._repr_html_()
+    for name, value in {"blocks": "(3, 3, 3)", "classes": "7", "shortcut": "&#39;B&#39;"}.items():
+        assert f'>{name}</th><td style="text-align: left"><code>{value}</code>' in html
+    assert (
+        html
+        in models.Network(
+            lambda: models.create("resnet20", classes=7, shortcut="B"), (32, 32, 3), "s"
+        )._repr_html_()
+    )
+    assert ESCAPED in AirBench(Pattern(HOSTILE, ()))._repr_html_()
+    assert "INPUT -&gt; WHITEN2 -&gt; GELU" in models.create("airbench94")._repr_html_()
