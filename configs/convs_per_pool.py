@@ -11,7 +11,7 @@ has the weights of N = 2.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | stages of 8, 16, 32 filters | a minute |
-| `cpu` | CIFAR-10 at 16x16 | stages of 32, 64, 128 filters, 3 epochs | about 20 minutes |
+| `cpu` | CIFAR-10 at 16x16 | stages of 32, 64, 128 filters, 2 epochs | about 20 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -72,7 +72,7 @@ def cpu(config: ConfigDict) -> None:
     config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
-        "Images averaged down to 16x16, 3 epochs, no random crops. The control has the weights of "
+        "Images averaged down to 16x16, 2 epochs, no random crops. The control has the weights of "
         "two convolutions a stage; three have none, and no arm has equal MACs."
     )
 

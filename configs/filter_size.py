@@ -77,7 +77,7 @@ def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms({3: (20, 40), 5: (12, 23), 7: (8, 17), 9: (6, 13)})
     config.rates = (0.05, 0.125, 0.3)
-    short_setting(config, epochs=2.0, checkpoint_epochs=1.0)
+    short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Narrow nets, two epochs: at equal cost the nets of large filters have few of them. The "
         "larger the filter, the larger the receptive field, and the more of it that lies over the "

@@ -11,7 +11,7 @@ the control has its filters made more until it has those of stride 1.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 32x32 | 8, 16, 32 filters | 2 minutes |
-| `cpu` | CIFAR-10 | 16, 32, 64 filters, 3 epochs | about 15 minutes |
+| `cpu` | CIFAR-10 | 16, 32, 64 filters, 2 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -73,7 +73,7 @@ def cpu(config: ConfigDict) -> None:
     config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
-        "Narrow nets, 3 epochs, no random crops. Only stride 4 has a control of equal MACs: "
+        "Narrow nets, 2 epochs, no random crops. Only stride 4 has a control of equal MACs: "
         "against stride 2, what stride 1 gains is gained with more MACs too."
     )
 

@@ -95,7 +95,7 @@ def cpu(config: ConfigDict) -> None:
     """About 17 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 32))
     config.rates = (0.05, 0.125, 0.3)
-    short_setting(config, epochs=2.0, checkpoint_epochs=1.0)
+    short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two epochs of three narrow layers. The net with no down-sampling has 64 times the weights "
         "in its FC, and the strided net makes fewer multiplications than the pooled ones; no arm "

@@ -82,7 +82,7 @@ def cpu(config: ConfigDict) -> None:
     No random crops: in a pilot with them every arm under-fitted, by its validation error.
     """
     config.arms = arms((16, 32, 64), narrow=(16, 32, 60))
-    short_setting(config, epochs=2.0)
+    short_setting(config)
     config.rates = (0.05, 0.125, 0.3)
     config.claim.caveats = (
         "Narrow nets, 2 epochs, no random crops. MACs are near each other, not equal."

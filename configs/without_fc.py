@@ -11,7 +11,7 @@ the hidden layers or the averaging that makes a difference, if anything does.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | 8, 16, 32 filters, FC-64 | a minute |
-| `cpu` | CIFAR-10 at 16x16 | 32, 64, 128 filters, FC-256, 3 epochs | about 15 minutes |
+| `cpu` | CIFAR-10 at 16x16 | 32, 64, 128 filters, FC-256, 2 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | 64, 128, 256 filters, FC-1024, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -70,7 +70,7 @@ def cpu(config: ConfigDict) -> None:
     config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
-        "Images averaged down to 16x16. In 3 epochs nothing over-fits, so that dropout costs more "
+        "Images averaged down to 16x16. In 2 epochs nothing over-fits, so that dropout costs more "
         "than it gives."
     )
 

@@ -15,7 +15,7 @@ def digits_setting(config: ConfigDict) -> None:
 def short_setting(
     config: ConfigDict,
     *,
-    epochs: float = 3.0,
+    epochs: float = 2.0,
     evaluate_epochs: float = 1.0,
     checkpoint_epochs: float = 0.25,
 ) -> None:
