@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate
@@ -265,7 +266,8 @@ def _report(args: argparse.Namespace) -> int:
     from cnnlab import evidence
 
     try:
-        print(evidence.evidence_page(preset=args.preset).save(args.out))
+        page = evidence.evidence_page(preset=args.preset, folder=Path(args.out).parent)
+        print(page.save(args.out))
     except (ValueError, OSError) as error:
         raise Mistake(error) from error
     return 0

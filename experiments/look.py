@@ -9,7 +9,6 @@ the run's curves. Exit status as of `experiments/ablate.py`.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from cnnlab.analysis import lesion, pictures
 from cnnlab.analysis.pictures import NothingToShow, Picture
 from cnnlab.evidence.curves import curves
 from cnnlab.launch import guarded
-from cnnlab.training import RecipeError, UnusableFolder, probes
+from cnnlab.training import RecipeError, probes, recipe_of
 
 IMAGES = 8
 """Of the validation split so many, the first, are shown and averaged over."""
@@ -38,17 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def look(folder: Path, out: Path) -> int:
     """Save the pictures and say which is what; gives the exit status."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise UnusableFolder(f"{folder} holds no run: it has no config.json")
-    recipe = json.loads(config.read_text())
-    name = recipe["data"]["name"]
-    if name in data.streamed():
-        raise RecipeError(f"{folder}: a picture's images are decoded whole, but {name} is streamed")
+    recipe = recipe_of(folder)
+    if recipe.data.name in data.streamed():
+        raise RecipeError(
+            f"{folder}: a picture's images are decoded whole, but {recipe.data.name} is streamed"
+        )
     network = probes.load(folder)
     print(f"{folder}: {network.dataset.title}")
     out.mkdir(parents=True, exist_ok=True)
-    for file, (what, draw) in _pictures(network, folder, recipe["arm"]).items():
+    for file, (what, draw) in _pictures(network, folder, recipe.arm).items():
         try:
             print(f"{draw().save(out / f'{file}.png')}  {what}", flush=True)
         except (NothingToShow, NotImplementedError) as reason:

@@ -10,7 +10,6 @@ shifts of 0 to 4 pixels. Records hold the summaries of both. Exit status as of
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -22,7 +21,7 @@ from tabulate import tabulate
 from cnnlab.analysis.lesion import blocks, some
 from cnnlab.launch import guarded
 from cnnlab.names import unknown
-from cnnlab.training import RecipeError, UnusableFolder, probes
+from cnnlab.training import RecipeError, probes, recipe_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,10 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show(folder: Path, name: str | None) -> int:
     """Print the table of one probe; gives the exit status."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise UnusableFolder(f"{folder} holds no run: it has no config.json")
-    name = name or json.loads(config.read_text()).get("probe", "")
+    name = name or recipe_of(folder).probe
     if name not in TABLES:
         raise RecipeError(unknown("probe with a table", name, TABLES))
     network = probes.load(folder)

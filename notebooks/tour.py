@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import cnnlab
 from cnnlab import geometry, models, ops, training
 from cnnlab.analysis import pictures
-from cnnlab.evidence.curves import curves
+from cnnlab.evidence import curves, digits_setting
 from cnnlab.training import probes
 
 # %% [markdown]
@@ -77,11 +77,8 @@ cnnlab.summarize(model, (32, 32, 1))
 # %%
 recipe = training.default_recipe()
 recipe.model.name = NETWORK
-recipe.data.name = "digits"  # scikit-learn's, 8x8, scaled up to 32x32
-recipe.train.update(batch_size=32, epochs=8.0, evaluate_epochs=1.0, checkpoint_epochs=8.0)
-recipe.optimizer.learning_rate = 0.05
-recipe.schedule.warmup_epochs = 0.5
-recipe.augment.update(crop_padding=2, flip=False)
+digits_setting(recipe)  # eight epochs of scikit-learn's digits, scaled up from 8x8 to 32x32
+recipe.train.evaluate_epochs = 1.0
 
 folder = Path(tempfile.mkdtemp()) / "tour"
 record = training.run(recipe, folder)

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from cnnlab import training
-from cnnlab.evidence import Ablation, Ledger, Result, blank_config, digits_setting
+from cnnlab.evidence import Ablation, Ledger, Result, blank_config, curves, digits_setting
 
 CLAIM = {
     "id": "X1",
@@ -56,4 +56,4 @@ result = Result(ablation, ledger.records(ablation.recipes()))
 result
 
 # %%
-result.verdicts[0]
+curves(ledger.folder(recipe) for recipe in ablation.recipes())

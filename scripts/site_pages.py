@@ -127,7 +127,7 @@ def demos() -> None:
 
 def notebooks() -> Iterator[str]:
     """Write the notebooks with what they printed; gives their lines of the navigation."""
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: path.stem != "tour"):
         files = {"output_files_dir": path.stem}
         text, made = MarkdownExporter().from_filename(str(path), resources=files)
         write(f"notebooks/{path.stem}.md", text)

@@ -316,20 +316,23 @@ class TestDemo:
 
 class TestReport:
     def test_a_page_is_written(self, printed, monkeypatch, tmp_path):
-        monkeypatch.setattr(evidence, "evidence_page", lambda preset: pages.Page(f"<p>{preset}"))
+        monkeypatch.setattr(
+            evidence, "evidence_page", lambda preset, folder: pages.Page(f"<p>{preset} {folder}")
+        )
         monkeypatch.chdir(tmp_path)
         assert printed("report") == "report.html\n"
-        assert Path("report.html").read_text() == "<p>None"
-        assert printed("report", "--preset", "cpu", "--out", "a.html") == "a.html\n"
-        assert Path("a.html").read_text() == "<p>cpu"
+        assert Path("report.html").read_text() == "<p>None ."
+        Path("b").mkdir()
+        assert printed("report", "--preset", "cpu", "--out", "b/a.html") == "b/a.html\n"
+        assert Path("b/a.html").read_text() == "<p>cpu b"
 
     def test_mistakes(self, run, monkeypatch, tmp_path):
-        monkeypatch.setattr(evidence, "evidence_page", lambda preset: pages.Page(""))
+        monkeypatch.setattr(evidence, "evidence_page", lambda preset, folder: pages.Page(""))
         status, _, said = run("report", "--out", str(tmp_path / "gone" / "a.html"))
         assert (status, said.startswith("error: ")) == (2, True)
         assert "gone" in said
 
-        def refuse(preset):
+        def refuse(preset, folder):
             raise evidence.ForeignRecord("cpu.jsonl: arm 'a' is not known")
 
         monkeypatch.setattr(evidence, "evidence_page", refuse)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cnnlab.analysis.maps import feature_maps, size, view
 
 THRESHOLD = 1 - 0.9545
-"""Of the largest value: what lies below is not counted (Luo et al. 2016)."""
+"""Of the largest value: what lies below is not counted. (Luo et al. 2016 take the centre's.)"""
 
 
 def effective_field(

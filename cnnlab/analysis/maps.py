@@ -39,7 +39,7 @@ def _is_map(row: Row) -> bool:
 def feature_maps(
     model: linen.Module, variables: Mapping[str, Any], x: Array, layers: Sequence[str]
 ) -> dict[str, Array]:
-    """Of some layers what they put out on images x [N, H, W, C], [N, H', W', K] each.
+    """Of some layers what they put out on images x [N, H, W, C]: float32 [N, H', W', K] each.
 
     Raises:
         ValueError: no such layer; says those there are and the nearest.
@@ -48,7 +48,8 @@ def feature_maps(
     for layer in layers:
         if layer not in found:
             raise ValueError(unknown("layer", layer, found))
-    return {layer: found[layer] for layer in layers}
+    # Means of half-precision numbers would be half-precision sums.
+    return {layer: found[layer].astype(jnp.float32) for layer in layers}
 
 
 def view(

@@ -1,7 +1,7 @@
 """The calls of layers in a forward pass: what the layer table and the activations are read from."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -27,6 +27,12 @@ class Call(NamedTuple):
     def path(self) -> str:
         """The name, e.g. `stage1_block1/conv1`; `conv1#2` where the same layer is called again."""
         return self.name if self.time == 1 else f"{self.name}#{self.time}"
+
+
+def first_convolution(calls: Sequence[Call], channels: int) -> Call | None:
+    """The first call of a convolution, if it sees the image's channels as they are."""
+    found = [call for call in calls if isinstance(call.layer, nn.Conv)]
+    return found[0] if found and found[0].params["kernel"].shape[2] == channels else None
 
 
 @contextmanager

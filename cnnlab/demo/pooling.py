@@ -43,7 +43,7 @@ def pooling(
     x = _numbers()
     seen = jnp.asarray(x[None, :size, :size, :depth], jnp.float32)
     y = KINDS[kind](seen, kernel=kernel, stride=stride)
-    page = {"input": slices(x), "output": slices(np.asarray(y[0]))}
+    page = {"input": slices(x), "output": slices(np.asarray(y[0], float).round(6))}
     return Page(
         render("pooling.html", settings=SETTINGS, values=values, kind=kind, page=page), height=640
     )

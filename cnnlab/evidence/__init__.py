@@ -3,6 +3,8 @@
 from cnnlab.evidence.ablation import Ablation, blank_config, preset_of
 from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arithmetic_table
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
+from cnnlab.evidence.costs import costs
+from cnnlab.evidence.curves import curves
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.evidence.overview import Result
 from cnnlab.evidence.page import evidence_page, report_page
@@ -29,6 +31,8 @@ __all__ = [
     "Verdict",
     "arithmetic_table",
     "blank_config",
+    "costs",
+    "curves",
     "digits_setting",
     "empirical_table",
     "evidence_page",

@@ -1,6 +1,7 @@
 """What accuracy costs: of each arm, in weights, multiply-adds and memory."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures import Picture
 from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, plain
+from cnnlab.evidence.records import differences
 from cnnlab.training import Record
 
 _FLOAT32_BYTES = 4
@@ -22,14 +24,15 @@ def costs(records: Iterable[Record]) -> Picture:
     The grey line goes through the arms that are better than all that are cheaper.
 
     Args:
-        records: of any ledger, or of several, on one data set; what diverged counts as guessing.
+        records: of a table, or of several, on one data set; what diverged counts as guessing.
 
     Returns:
         Arrays `arm` [arms], `accuracy` [arms], the mean in percent, `weights`, `macs` and `memory`
         [arms]: trainable numbers, multiply-adds and bytes of float32 activations of one image.
 
     Raises:
-        ValueError: no records; records on several data sets; an arm whose runs differ in cost.
+        ValueError: no records; records on several data sets; an arm whose runs differ in more than
+            the seed, as those that chose its learning rate do, or another table's arm of its name.
     """
     records = list(records)
     _check(records)
@@ -81,6 +84,14 @@ def _check(records: Sequence[Record]) -> None:
         raise ValueError("no records to draw")
     if len(titles) > 1:
         raise ValueError(f"records of several data sets cannot be compared: {', '.join(titles)}")
+    for record in records:
+        first = next(each for each in records if each.arm == record.arm)
+        if differing := list(differences(_recipe(first), _recipe(record))):
+            raise ValueError(f"arm {record.arm!r} has several recipes: {'; '.join(differing)}")
+
+
+def _recipe(record: Record) -> dict[str, Any]:
+    return {key: value for key, value in record.config.items() if key != "seed"}
 
 
 def _frontier(axes: Axes, values: NDArray[np.integer], means: NDArray[np.floating]) -> None:

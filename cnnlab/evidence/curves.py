@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures import Picture
 from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, plain
-from cnnlab.training import UnusableFolder
+from cnnlab.training import UnusableFolder, recipe_of
 
 _Lines = list[dict[str, float]]
 
@@ -59,11 +59,8 @@ def curves(folders: Iterable[Path]) -> Picture:
 
 
 def _read(folder: Path) -> _Run:
-    try:
-        arm = str(json.loads((folder / "config.json").read_text())["arm"])
-        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    except FileNotFoundError as error:
-        raise UnusableFolder(f"{folder} holds no run: {error}") from error
+    arm = recipe_of(folder).arm
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     epochs = [line for line in lines if "epoch" in line]
     if not epochs:
         raise UnusableFolder(f"{folder}: nothing has been logged there yet")

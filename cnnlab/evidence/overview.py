@@ -13,7 +13,7 @@ from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import titles
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
-from cnnlab.evidence.tables import readable_arms, readable_comparisons
+from cnnlab.evidence.tables import VERDICT, readable_arms, readable_comparisons
 from cnnlab.evidence.verdict import (
     Verdict,
     format_difference,
@@ -63,6 +63,12 @@ class Result:
             return ""
         return format_difference(verdict.difference, verdict.metric) + metric_unit(verdict.metric)
 
+    @functools.cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """The claim's comparisons in words."""
+        words = readable_comparisons(self.ablation.claim, self.verdicts)
+        return words if self.records else words.assign(**{VERDICT: NOT_RUN})
+
     @property
     def config(self) -> str:
         """The file that describes it, from the project's folder."""
@@ -84,14 +90,8 @@ class Result:
         return f"{self.ablation.name}/{self.ablation.preset}.png"
 
     def _repr_html_(self) -> str:
-        claim = self.ablation.claim
-        return render(
-            "result.html",
-            claim=claim,
-            verdict=self.verdicts[0],
-            arms=readable_arms(self.ablation, self.records),
-            comparisons=readable_comparisons(claim, self.verdicts),
-        )
+        arms = readable_arms(self.ablation, self.records)
+        return render("result.html", result=self, arms=arms)
 
 
 class Arm(NamedTuple):
@@ -167,7 +167,7 @@ def _findings(result: Result) -> list[str]:
     return [
         verdict_markdown(result.verdicts[0]),
         markdown_table(readable_arms(ablation, records)),
-        markdown_table(readable_comparisons(ablation.claim, result.verdicts)),
+        markdown_table(result.comparisons),
         f"![every run, by arm]({result.figure})",
         f"Preset `{ablation.preset}`; data: {titles(records)}. "
         f"[How to read the numbers, and what made them]({result.page}).",

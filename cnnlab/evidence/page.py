@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from cnnlab.evidence.interval_plots import plots
 from cnnlab.evidence.overview import NOT_RUN, Arm, Result, arm_settings, by_claim
 from cnnlab.evidence.published import HOME, read_results
 from cnnlab.evidence.scaling import DATA
-from cnnlab.evidence.tables import VERDICT, readable_arms, readable_comparisons
+from cnnlab.evidence.tables import readable_arms
 from cnnlab.evidence.verdict import format_n, format_runs
 from cnnlab.names import unknown
 from cnnlab.pages import Page, render
@@ -27,13 +28,14 @@ OUTCOMES = ("supported", "refuted", "undecided", NOT_RUN)
 """The order that verdicts are sorted in."""
 
 
-def evidence_page(home: Path = HOME, preset: str | None = None) -> Page:
+def evidence_page(home: Path = HOME, preset: str | None = None, folder: str | Path = ".") -> Page:
     """The page of all claims, from the published records and the configs of a checkout.
 
     Args:
         home: the folder with `results` and `configs`.
         preset: the one to show; else each claim is shown under the first preset that was run, as
             in the overview.
+        folder: where the page is to be saved, which its links to the configs start from.
 
     Raises:
         ValueError: no claim has that preset; says the presets there are and the nearest.
@@ -47,15 +49,16 @@ def evidence_page(home: Path = HOME, preset: str | None = None) -> Page:
         if preset not in claims:
             raise ValueError(unknown("preset", preset, tuple(claims)))
         claims = {preset: claims[preset]}
-    return report_page(by_claim(claims))
+    return report_page(by_claim(claims), os.path.relpath(home, folder))
 
 
-def report_page(claims: Sequence[Sequence[Result]]) -> Page:
+def report_page(claims: Sequence[Sequence[Result]], home: str = ".") -> Page:
     """The page of some claims: a table of verdicts, then a section a claim.
 
     Args:
         claims: of each claim its results, the one to show first; of the others that were run the
             verdict is told.
+        home: the folder of `configs`, from where the page is.
     """
     leads = [results[0] for results in claims]
     counts = Counter(result.outcome for result in leads)
@@ -65,6 +68,7 @@ def report_page(claims: Sequence[Sequence[Result]]) -> Page:
             counts=[(outcome, counts[outcome]) for outcome in OUTCOMES],
             summary=list(map(_summary_row, leads)),
             claims=[_section(*results) for results in claims],
+            home=Path(home).as_posix(),
         )
     )
 
@@ -97,16 +101,13 @@ def _summary_row(result: Result) -> dict[str, Any]:
 def _section(lead: Result, *others: Result) -> dict[str, Any]:
     """What the page says of a claim."""
     ablation, records = lead.ablation, list(lead.records)
-    comparisons = readable_comparisons(ablation.claim, lead.verdicts)
-    if not records:
-        comparisons[VERDICT] = NOT_RUN
     return {
         "result": lead,
         "claim": ablation.claim,
         "verdict": lead.verdicts[0],
         "plots": plots(lead),
         "arms": readable_arms(ablation, records),
-        "comparisons": comparisons,
+        "comparisons": lead.comparisons,
         "networks": list(_networks(lead)),
         "caption": caption(ablation, records),
         "others": [other for other in others if other.records],

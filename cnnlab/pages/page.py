@@ -5,7 +5,7 @@ which escapes as well: names that people choose cannot become markup. Every page
 its Content-Security-Policy, to load anything from anywhere.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Page:
         height: of the frame in a notebook, in CSS pixels.
     """
 
-    html: str
+    html: str = field(repr=False)
     height: int = 640
 
     def save(self, path: str | Path) -> Path:
@@ -41,7 +41,7 @@ class Page:
 
     def _repr_html_(self) -> str:
         return (
-            f'<iframe srcdoc="{escape(self.html)}" sandbox="allow-scripts" '
+            f'<iframe title="page" srcdoc="{escape(self.html)}" sandbox="allow-scripts" '
             f'style="width: 100%; height: {self.height}px; border: 0"></iframe>'
         )
 

@@ -3,9 +3,9 @@
 from cnnlab.training.checkpoint import SaveFailed
 from cnnlab.training.interrupt import EXIT_INTERRUPTED, Interrupted
 from cnnlab.training.loop import NotFinite
-from cnnlab.training.recipe import RecipeError, default_recipe
-from cnnlab.training.record import Record
-from cnnlab.training.run import UnusableFolder, inspect, run
+from cnnlab.training.recipe import RecipeError, default_recipe, recipe_of
+from cnnlab.training.record import Record, UnusableFolder
+from cnnlab.training.run import inspect, run
 
 __all__ = [
     "EXIT_INTERRUPTED",
@@ -17,5 +17,6 @@ __all__ = [
     "UnusableFolder",
     "default_recipe",
     "inspect",
+    "recipe_of",
     "run",
 ]

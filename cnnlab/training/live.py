@@ -6,7 +6,6 @@ to those who ask for it by the name it is served under: another site's page, for
 was made to lead here (DNS rebinding), is refused.
 """
 
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
 from typing import Any
+from urllib.parse import urlsplit
 
 from ml_collections import ConfigDict
 
@@ -98,8 +98,8 @@ class Live:
         scene = self._scene
         return {
             "/": ("text/html", lambda: render("live.html")),
-            "/state.json": ("application/json", lambda: _json(scene and scene.metrics())),
-            "/picture.json": ("application/json", lambda: _json(scene and scene.picture())),
+            "/state.json": ("application/json", lambda: scene.metrics() if scene else "null"),
+            "/picture.json": ("application/json", lambda: scene.picture() if scene else "null"),
         }
 
 
@@ -140,8 +140,12 @@ def _named(host: str, port: int) -> str:
     return host if port == 80 else f"{host}:{port}"
 
 
-def _json(found: object) -> str:
-    return json.dumps(found, allow_nan=False, separators=(",", ":"))
+def _name(asked: str) -> str:
+    """The name of a Host header. Its port says nothing: a tunnel may have another."""
+    try:
+        return urlsplit(f"//{asked}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class _Server(ThreadingHTTPServer):
@@ -149,8 +153,7 @@ class _Server(ThreadingHTTPServer):
         self.live = live
         self.address_family = AF_INET6 if ":" in host else AF_INET
         super().__init__((host, port), _Handler)
-        names = (host, "localhost", "127.0.0.1", "::1")
-        self.known = {_named(name, self.server_port).lower() for name in names}
+        self.known = {host.lower(), "localhost", "127.0.0.1", "::1"}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A reader who left before the end is nothing to say."""
@@ -164,10 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "cnnlab", ""
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Host", "").lower()
+        asked = _name(self.headers.get("Host", ""))
+        reached = self.connection.getsockname()[0].removeprefix("::ffff:")
         documents = self.server.live.documents()
         # Who was told a number reached this machine by it; only names can be made to lead here.
-        if asked not in self.server.known | {_named(*self.connection.getsockname()[:2])}:
+        if asked not in self.server.known | {reached}:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         elif self.path not in documents:
             self.send_error(HTTPStatus.NOT_FOUND)

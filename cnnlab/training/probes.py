@@ -4,7 +4,6 @@ A probe runs once, after the final evaluation, and what it finds joins the recor
 gives the same numbers for the same variables and seed.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.feed import Feed
 from cnnlab.training.programs import build_model, functions
-from cnnlab.training.recipe import RecipeError, completed, dataset_of
+from cnnlab.training.recipe import RecipeError, dataset_of, recipe_of
 from cnnlab.training.record import METRICS
 
 
@@ -119,10 +118,11 @@ def load(folder: Path, directory: str | None = None) -> Trained:
         directory: where the data are; see `data.open_dataset`.
 
     Raises:
-        FileNotFoundError: no run was begun there, or it has no good checkpoint.
+        UnusableFolder: no run was begun there.
+        FileNotFoundError: it has no good checkpoint.
         DataMissing: as `data.open_dataset`.
     """
-    recipe = ConfigDict(completed(json.loads((folder / "config.json").read_text())))
+    recipe = recipe_of(folder)
     recipe.data.directory = directory or ""
     dataset = dataset_of(recipe)
     found = functions(recipe, dataset)

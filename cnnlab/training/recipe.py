@@ -6,6 +6,7 @@ Durations are written in epochs or in steps, never both: `epochs` or `steps`, `w
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from cnnlab import data
 from cnnlab.data import PREPROCESSES, Dataset
 from cnnlab.names import unknown
+from cnnlab.training.record import UnusableFolder
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "step")
@@ -84,6 +86,18 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     A key is only ever added with a default that means what was done before.
     """
     return _filled(config, identity(default_recipe()))
+
+
+def recipe_of(folder: Path) -> ConfigDict:
+    """The recipe of the run in a folder.
+
+    Raises:
+        UnusableFolder: there is none.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UnusableFolder(f"{folder} holds no run: it has no config.json")
+    return ConfigDict(completed(json.loads(config.read_text())))
 
 
 def essence(recipe: ConfigDict) -> dict[str, Any]:

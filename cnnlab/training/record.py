@@ -11,6 +11,10 @@ METRICS = tuple(
 )
 
 
+class UnusableFolder(OSError):
+    """A run's folder cannot be written, has no room, or holds no run or another."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One finished run. Nothing in it depends on when, or in how many attempts, it was run.

@@ -33,13 +33,9 @@ from cnnlab.training.loop import Loop, NotFinite, training_metrics
 from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
 from cnnlab.training.recipe import RecipeError, check_recipe, completed, dataset_of, identity
-from cnnlab.training.record import Record, write_whole
+from cnnlab.training.record import Record, UnusableFolder, write_whole
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
-
-
-class UnusableFolder(OSError):
-    """A run's folder cannot be written, has no room, or holds another run."""
 
 
 def run(

@@ -1,6 +1,7 @@
 """A run as plain data, for a page to draw: how it goes, and the last snapshot of its network."""
 
 import base64
+import json
 import math
 import time
 from typing import Any
@@ -14,7 +15,7 @@ from cnnlab.data import Dataset
 from cnnlab.training.journal import Journal
 from cnnlab.training.optimizer import learning_rate
 from cnnlab.training.programs import Programs, build_model
-from cnnlab.training.snapshot import Camera, Volume
+from cnnlab.training.snapshot import Camera, Snapshot, Volume
 from cnnlab.training.state import State
 
 _POINTS = 400  # of a curve
@@ -36,6 +37,7 @@ class Scene:
         self._plan, self._journal, self._dataset = programs.plan, journal, dataset
         self._batch_size, self._step = recipe.train.batch_size, int(state.step)
         self._status, self._reason = "training", ""
+        self._drawn: tuple[Snapshot | None, str] = None, ""
         self._camera = Camera(
             build_model(recipe, dataset.classes), programs.feed, self._step, state
         )
@@ -61,12 +63,12 @@ class Scene:
         """There are no more steps: `status` is "ended", or "stopped" for a `reason`."""
         self._status, self._reason = status, reason
 
-    def metrics(self) -> dict[str, Any]:
-        """How the run goes, a few kilobytes, for JSON."""
+    def metrics(self) -> str:
+        """How the run goes, tens of kilobytes of JSON."""
         lines = list(self._journal.lines)
         rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
         left = (self._plan.steps - self._step) * self._batch_size
-        return self._about | {
+        state = {
             "status": self._status,
             "reason": self._reason,
             "step": self._step,
@@ -75,11 +77,19 @@ class Scene:
             "curves": {name: _curve(lines, name) for name in _CURVES},
             "picture": self._camera.last.step,
         }
+        return _json(self._about | state)
 
-    def picture(self) -> dict[str, Any]:
-        """The last snapshot, up to two megabytes, for JSON; pixels are bytes in base64."""
+    def picture(self) -> str:
+        """The last snapshot, up to two megabytes of JSON, written once for all who ask."""
+        seen = self._camera.last
+        if self._drawn[0] is not seen:
+            self._drawn = seen, _json(self._picture(seen))
+        return self._drawn[1]
+
+    def _picture(self, seen: Snapshot) -> dict[str, Any]:
+        """Pixels are bytes in base64."""
         images, labels = self._camera.images
-        seen, names = self._camera.last, self._dataset.class_names
+        names = self._dataset.class_names
         return {
             "step": seen.step,
             "images": [
@@ -89,6 +99,10 @@ class Scene:
             "filters": None if seen.filters is None else _filters(seen.filters),
             "volumes": [_volume(volume) for volume in seen.volumes],
         }
+
+
+def _json(found: dict[str, Any]) -> str:
+    return json.dumps(found, allow_nan=False, separators=(",", ":"))
 
 
 def _curve(lines: list[dict[str, float]], name: str) -> list[tuple[float, float]]:

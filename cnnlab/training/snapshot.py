@@ -13,8 +13,8 @@ from flax.core import DenyList
 from jax import Array
 from numpy.typing import NDArray
 
-from cnnlab import data, nn, ops
-from cnnlab.analysis.trace import Call, layer_calls
+from cnnlab import data, ops
+from cnnlab.analysis.trace import Call, first_convolution, layer_calls
 from cnnlab.data import Images
 from cnnlab.training.feed import Feed
 from cnnlab.training.state import State
@@ -22,7 +22,7 @@ from cnnlab.training.state import State
 _IMAGES, _LAYERS, _MAPS, _SIDE = 6, 12, 16, 32
 _AMONG = 64  # training images, of which the first of each class are shown
 _INTERVAL = 2.0  # seconds at least from one snapshot to the next
-_PATIENCE = 40  # times as long as a snapshot takes must pass before the next: 2.5% of the time
+_PATIENCE = 60  # times as long as a snapshot takes must pass before the next: 1.7% of the time
 
 
 class Volume(NamedTuple):
@@ -141,8 +141,7 @@ def _thinned(output: Array) -> Array:
 
 
 def _filters(calls: Sequence[Call], x: Array) -> Array | None:
-    """The kernel of the first convolution, if it is one that sees the channels of the image."""
-    kernels = [call.params["kernel"] for call in calls if isinstance(call.layer, nn.Conv)]
-    if not kernels or kernels[0].shape[2] != x.shape[-1]:
-        return None
-    return jnp.copy(kernels[0])  # not the parameter itself, which the next step is given to use up
+    """The kernel of the first convolution, if the network has one on the image."""
+    call = first_convolution(calls, x.shape[-1])
+    # Not the parameter itself, which the next step is given to use up.
+    return jnp.copy(call.params["kernel"]) if call else None

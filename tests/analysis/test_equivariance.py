@@ -102,3 +102,15 @@ def test_layers_without_a_map_are_refused(padded):
         equivariance_errors(model, variables, x, ["gap1"])
     with pytest.raises(ValueError, match=r"'conv3'; choices: conv1, .*did you mean 'conv"):
         interior(model, variables, x, "conv3")
+
+
+def test_half_precision_gives_the_errors_of_half_precision_maps_and_no_more():
+    text = "INPUT -> CONV3-8 -> RELU -> POOL2 -> CONV3-8 -> RELU -> GAP -> FC-3"
+    whole, half = (models.pattern(text, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16))
+    variables, x = drawn(whole, side=32)
+    errors = [
+        equivariance_errors(model, variables, jnp.tile(x, (4, 1, 1, 1)), ["relu1", "relu2"])
+        for model in (whole, half)
+    ]
+    for layer in ("relu1", "relu2"):
+        np.testing.assert_allclose(errors[1][layer], errors[0][layer], atol=0.03)

@@ -62,6 +62,8 @@ class TestFilters:
     def test_none(self):
         with pytest.raises(NothingToShow, match="no convolution"):
             pictures.filters(*drawn("INPUT -> FC-4 -> RELU -> FC-2"))
+        with pytest.raises(NothingToShow, match="no convolution on the image"):
+            pictures.filters(*drawn("INPUT -> LOCAL3-4 -> RELU -> CONV3-5 -> GAP -> FC-2"))
 
 
 class TestActivations:

@@ -51,6 +51,9 @@ def test_what_cannot_be_compared_is_refused(records: list[Record]) -> None:
         ValueError, match=r"'one_7x7' is of several networks, weights \[7, 118090\]"
     ):
         costs([*records, replace(records[0], network=dict(records[0].network, weights=7))])
+    chose = replace(records[0], seed=1000, config={"seed": 1000, "optimizer": {"learning_rate": 9}})
+    with pytest.raises(ValueError, match=r"'one_7x7' has several recipes: .*rate = None, not 9"):
+        costs([replace(records[0], config={"optimizer": {}, "seed": 0}), chose])
 
 
 def test_names_are_drawn_as_they_are(records: list[Record]) -> None:

@@ -370,6 +370,8 @@ def test_a_claim_is_shown_as_it_was_run_where_others_were_run_otherwise(
 ) -> None:
     second = replace(ablation, claim=replace(ablation.claim, id="T2"))
     unrun, run = Result(ablation, []), Result(ablation, runs_of(ablation))
+    assert "undecided" not in unrun._repr_html_()
+    assert unrun._repr_html_().count("not run") > 1
     presets = {"cpu": [unrun, Result(second, runs_of(second))], "digits": [run]}
     assert [[r.records != [] for r in found] for found in by_claim(presets)] == [[1, 0], [1]]
     assert by_claim(presets)[0] == [run, unrun]

@@ -93,7 +93,7 @@ def home(tmp_path: Path, publish: Callable[..., None]) -> Path:
 
 @pytest.fixture
 def opened(home, visit):
-    return visit(evidence_page(home).html)
+    return visit(evidence_page(home, folder=home / "pages").html)
 
 
 def lead(home: Path, claim: str) -> Result:
@@ -127,7 +127,7 @@ def test_the_tables_are_those_of_the_records(home, opened):
         "python experiments/ablate.py --config configs/widths.py:cpu",
     ):
         assert part in text, part
-    assert opened.get_attribute("#T1 a[href^=configs]", "href") == "configs/widths.py"
+    assert opened.get_attribute("#T1 a[href$='.py']", "href") == "../configs/widths.py"
 
 
 def test_every_mark_stands_where_its_axis_says(opened):
@@ -354,7 +354,7 @@ class TestNotebook:
 
 def test_each_word_of_the_page_is_of_the_project(home):
     """No address outside it, and no path of the machine that made it."""
-    html = evidence_page(home).html
+    html = evidence_page(home, folder=home).html
     assert not re.findall(r"https?://|//[a-z]", re.sub(r"// .*", "", html))
     assert str(home) not in html
     assert str(PROJECT) not in html

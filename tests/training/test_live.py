@@ -88,9 +88,13 @@ class TestServer:
 
     @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
     def test_its_own_names_are_known(self, idle: Live, name: str) -> None:
-        assert asked(idle, "/", host=f"{name}:{port(idle)}")[0] == 200
+        tunnel = 1
+        for host in (name, f"{name}:{port(idle)}", f"{name}:{tunnel}"):
+            assert asked(idle, "/", host=host)[0] == 200
 
-    @pytest.mark.parametrize("name", ["rebound.example:{}", "localhost", "127.0.0.1:1", "", "a b"])
+    @pytest.mark.parametrize(
+        "name", ["rebound.example:{}", "rebound.example", "127.0.0.1.example", "", "a b", "[::1"]
+    )
     def test_another_host_is_refused(self, idle: Live, name: str) -> None:
         for path in ("/", "/state.json", "/picture.json", "/none"):
             assert asked(idle, path, host=name.format(port(idle)))[0] == 421
@@ -356,7 +360,7 @@ class TestSnapshots:
         scores = jax.nn.softmax(outputs["fc1"])
         np.testing.assert_allclose(snapshot.scores, scores, rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize(("cost", "apart"), [(0.001, 2.0), (0.5, 20.0)])
+    @pytest.mark.parametrize(("cost", "apart"), [(0.001, 2.0), (0.5, 30.0)])
     def test_none_before_the_last_is_paid_for(
         self, cost: float, apart: float, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -380,7 +384,7 @@ class TestSnapshots:
         assert len(taken) > 4
         # What the first one takes is compilation as well, and tells nothing.
         assert np.diff(taken[1:]) == pytest.approx(apart + cost, abs=0.1001)
-        assert cost * (len(taken) - 2) / (now - taken[1]) < 0.03
+        assert cost * (len(taken) - 2) / (now - taken[1]) < 0.02
 
 
 class TestScene:

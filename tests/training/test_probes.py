@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
-from cnnlab.training import RecipeError, default_recipe, probes
+from cnnlab.training import RecipeError, UnusableFolder, default_recipe, probes
 from cnnlab.training.probes import PROBES, Probe, Trained, load, metrics_of
 from cnnlab.training.record import METRICS
 
@@ -87,7 +87,7 @@ def test_no_probe_of_a_network_that_may_not_be(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_checkpoint_is_told(finished: Any, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+    with pytest.raises(UnusableFolder, match=r"holds no run.*config\.json"):
         load(tmp_path)
     (tmp_path / "config.json").write_text((finished.folder / "config.json").read_text())
     with pytest.raises(FileNotFoundError, match=f"no checkpoint in {tmp_path}"):

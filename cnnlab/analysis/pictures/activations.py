@@ -57,9 +57,10 @@ def activations(
     image = jnp.asarray(images[:1])
     rows = summarize(model, image.shape[1:]).rows
     chosen = _usual(rows) if layers is None else _checked(layers, rows)
-    found = jax.jit(lambda x: activations_of(model, variables, x))(image)
-    probabilities = np.asarray(jax.nn.softmax(found[rows[-1].path][0]))
-    arrays = {row.path: np.asarray(found[row.path][0]) for row in chosen}
+    outputs = jax.jit(lambda x: activations_of(model, variables, x))(image)
+    found = {path: output[0].astype(jnp.float32) for path, output in outputs.items()}
+    probabilities = np.asarray(jax.nn.softmax(found[rows[-1].path]))
+    arrays = {row.path: np.asarray(found[row.path]) for row in chosen}
     figure = blank(3.0 + 0.55 * len(chosen), 6.0)
     widths = [2.2, *[1.0] * len(chosen), 2.6]
     axes = figure.subplots(1, len(widths), width_ratios=widths)

@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen
-from flax.traverse_util import flatten_dict
 from jax import Array
 from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures.picture import GREY, NothingToShow, Picture, blank, tiles
-from cnnlab.analysis.trace import layer_calls
+from cnnlab.analysis.trace import first_convolution, layer_calls
 
 _ACROSS = 8
 
@@ -31,7 +30,7 @@ def filters(model: linen.Module, variables: Mapping[str, Any], images: Array) ->
         Arrays `kernel` [F, F, C, K] and, if there is one, `bias` [K].
 
     Raises:
-        NothingToShow: the network has no convolution.
+        NothingToShow: the network has no convolution on the image.
     """
     notation, arrays = _first_convolution(model, variables, images)
     kernel = arrays["kernel"]
@@ -63,13 +62,10 @@ def _first_convolution(
     """Its notation, and its kernel and bias."""
     with layer_calls() as calls:
         jax.eval_shape(lambda x: model.apply(variables, x, train=False), images)
-    leaves = {path[1:]: leaf for path, leaf in flatten_dict(variables).items()}
-    for call in calls:
-        path = call.layer.path
-        names = [name for name in ("kernel", "bias") if (*path, name) in leaves]
-        if "kernel" in names and leaves[(*path, "kernel")].ndim == 4:
-            return call.layer.notation, {name: np.asarray(leaves[(*path, name)]) for name in names}
-    raise NothingToShow("the network has no convolution")
+    call = first_convolution(calls, images.shape[-1])
+    if call is None:
+        raise NothingToShow("the network has no convolution on the image")
+    return call.layer.notation, {name: np.asarray(each) for name, each in call.params.items()}
 
 
 def _images(kernel: NDArray[Any], largest: float) -> NDArray[Any]:

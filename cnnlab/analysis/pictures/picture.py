@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Picture:
     """
 
     figure: Figure
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]] = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write the figure to `path`, as PNG, SVG or PDF by its ending; gives the path back."""

@@ -86,7 +86,7 @@ def _shining(image: NDArray[Any], seen: NDArray[Any]) -> NDArray[Any]:
 
 
 def _outline(axes: Axes, rows: range, columns: range) -> None:
-    """The theoretical field, cut off a little outside the image."""
+    """The theoretical field; of one that is larger than the image, what is inside."""
     corner = (columns.start - 0.5, rows.start - 0.5)
     axes.add_patch(
         Rectangle(corner, len(columns), len(rows), fill=False, edgecolor=ORANGE, linewidth=1.8)

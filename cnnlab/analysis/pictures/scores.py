@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen
 from jax import Array
@@ -47,7 +48,7 @@ def scores(
         ValueError: there are not as many names as classes, or labels as images.
     """
     logits = jax.jit(lambda x: model.apply(variables, x, train=False))(images)
-    probabilities = np.asarray(jax.nn.softmax(logits))
+    probabilities = np.asarray(jax.nn.softmax(logits.astype(jnp.float32)))
     names = named(probabilities.shape[1], names)
     answers = [None] * len(images) if labels is None else list(labels)
     across = min(_ACROSS, len(images))
