@@ -66,6 +66,10 @@ def test_a_node_that_is_lost_loses_no_run(tmp_path: Path, monkeypatch: pytest.Mo
         done = list(on_ray(runs))
         kill.join(timeout=0)
         assert not kill.is_alive(), "no node was killed"
+        # The runs may be over before the cluster has noticed.
+        deadline = time.monotonic() + 60
+        while sum(node["Alive"] for node in ray.nodes()) > 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert sum(node["Alive"] for node in ray.nodes()) == 1
     finally:
         ray.shutdown()
