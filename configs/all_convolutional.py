@@ -108,7 +108,6 @@ def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = small_arms(32)
     config.model.options = {"fit": "crop"}
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, epochs=3.0)
     config.claim.caveats = (
         "A third of the paper's filters on images averaged down to 16x16, batch norm and no "

@@ -76,7 +76,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores."""
     config.arms = arms(16, rates=(0.005, 0.05, 0.5), stem="AVGPOOL2 -> ")
-    short_setting(config, epochs=3.0, checkpoint_epochs=0.5)
+    short_setting(config, rates=(), epochs=3.0, checkpoint_epochs=0.5)
     config.claim.caveats = (
         "Narrow nets on images averaged down to 16x16, 3 epochs. No net is worse than guessing: "
         "where the one without batch norm fails at the low rate already, the high rate cannot hurt "
@@ -87,7 +87,7 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms(64, rates=(0.01, 0.1, 1.0))
-    long_setting(config)
+    long_setting(config, rates=())
 
 
 def arms(filters: int, rates: tuple[float, float, float], stem: str = "") -> dict:

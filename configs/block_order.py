@@ -22,7 +22,7 @@ comparisons (their table 2, ResNet-110 on CIFAR-10).
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, digits_setting, preset_of, short_setting
+from cnnlab.evidence import DEEP_RATES, blank_config, digits_setting, preset_of, short_setting
 
 PAPER = {
     "source": "He et al. 2016, arXiv 1603.05027, table 2",
@@ -91,8 +91,7 @@ def cpu(config: ConfigDict) -> None:
     """About 18 minutes on two cores: the deepest net that gets through the data in that time."""
     config.model.name = "resnet56"
     config.model.options.update(filters=8, stem_stride=2)
-    short_setting(config, epochs=1.25, evaluate_epochs=0.25)
-    config.rates = (0.02, 0.05, 0.125, 0.3)
+    short_setting(config, epochs=1.25, evaluate_epochs=0.25, rates=DEEP_RATES)
     config.claim.caveats = (
         "One and a quarter epochs of a narrow net of 56 layers: what is compared is how fast deep "
         "nets come to learn."

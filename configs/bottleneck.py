@@ -66,7 +66,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 18 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((64, 128), narrow=(21, 44), stem="AVGPOOL2 -> ")
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two epochs on CIFAR-10 pooled to 16x16. A bottleneck is three layers where the "
@@ -77,7 +76,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: images at full size and the long schedule of He et al. 2015."""
     config.arms = arms((64, 128, 256), narrow=(22, 46, 90))
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

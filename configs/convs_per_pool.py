@@ -69,7 +69,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((32, 64, 128), wide=(56, 112, 225), stem="AVGPOOL2 -> ")
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
         "Images averaged down to 16x16, 2 epochs, no random crops. The control has the weights of "
@@ -80,7 +79,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(113, 226, 452))
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

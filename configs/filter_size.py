@@ -76,7 +76,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms({3: (20, 40), 5: (12, 23), 7: (8, 17), 9: (6, 13)})
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Narrow nets, two epochs: at equal cost the nets of large filters have few of them. The "
@@ -88,7 +87,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms({3: (64, 128, 256), 5: (38, 77, 153), 7: (27, 55, 109), 9: (21, 42, 84)})
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

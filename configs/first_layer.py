@@ -72,7 +72,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 13 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64))
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, epochs=3.0, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Images of 32x32: a stride in the first layer leaves fewer pixels of them than of the 224 "
@@ -84,7 +83,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256))
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

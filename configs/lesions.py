@@ -26,7 +26,7 @@ of which He et al. 2015 (fig. 6) show how the plain net trains, so that both net
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, preset_of, short_setting
+from cnnlab.evidence import DEEP_RATES, blank_config, preset_of, short_setting
 
 CLAIM = {
     "id": "E15",
@@ -88,8 +88,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores: the papers' 20 layers on 16x16, three epochs."""
     config.arms = arms(20, stem_stride=2)
-    short_setting(config, epochs=3.0, checkpoint_epochs=1.0)
-    config.rates = (0.02, 0.05, 0.125, 0.3)
+    short_setting(config, epochs=3.0, checkpoint_epochs=1.0, rates=DEEP_RATES)
     config.claim.caveats = (
         "Nine blocks, of which seven keep the shape: each of them is a larger part of the net than "
         "one of the 54 of Veit et al. 2016. Three epochs; the first convolution has stride 2."

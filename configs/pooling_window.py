@@ -89,7 +89,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(20, 40, 80))
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = "Narrow nets, 2 epochs, no random crops."
 
@@ -97,7 +96,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(81, 161, 322))
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

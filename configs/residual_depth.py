@@ -28,7 +28,7 @@ The paper gives no figure for plain nets on CIFAR-10 but curves (fig. 6); its re
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, digits_setting, preset_of, short_setting
+from cnnlab.evidence import DEEP_RATES, blank_config, digits_setting, preset_of, short_setting
 
 KINDS = ("plain", "resnet")
 TABLE_6 = {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.43}
@@ -109,8 +109,7 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 20 minutes on two cores: the paper's nets up to 32 layers, on maps of 16, 8, 4."""
     config.model.options = {"stem_stride": 2}
-    short_setting(config, epochs=2.5, evaluate_epochs=0.5)
-    config.rates = (0.02, 0.05, 0.125, 0.3)
+    short_setting(config, epochs=2.5, evaluate_epochs=0.5, rates=DEEP_RATES)
     config.claim.caveats = (
         "conv1 has stride 2, for a quarter of the MACs, and 2.5 epochs are too few for a deep net "
         "to show all it can do: this is about how fast depth can be trained as much as how well."

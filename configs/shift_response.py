@@ -94,7 +94,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 17 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 32))
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two epochs of three narrow layers. The net with no down-sampling has 64 times the weights "

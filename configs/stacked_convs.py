@@ -83,7 +83,6 @@ def cpu(config: ConfigDict) -> None:
     """
     config.arms = arms((16, 32, 64), narrow=(16, 32, 60))
     short_setting(config)
-    config.rates = (0.05, 0.125, 0.3)
     config.claim.caveats = (
         "Narrow nets, 2 epochs, no random crops. MACs are near each other, not equal."
     )
@@ -92,7 +91,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), narrow=(63, 126, 248))
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

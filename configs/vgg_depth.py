@@ -24,7 +24,14 @@ one test scale (Simonyan & Zisserman 2014, arXiv 1409.1556, table 3; A to E trai
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_of, short_setting
+from cnnlab.evidence import (
+    DEEP_RATES,
+    blank_config,
+    digits_setting,
+    long_setting,
+    preset_of,
+    short_setting,
+)
 
 DEPTHS = {"conv4": (1, 1, 2), "conv7": (2, 2, 3), "conv10": (3, 3, 4), "conv13": (4, 4, 5)}
 """Convolutions in each stage."""
@@ -102,15 +109,13 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(30, 59, 118), stem="AVGPOOL2 -> ")
-    config.rates = (0.02, 0.05, 0.125, 0.3)
-    short_setting(config, epochs=3.0, checkpoint_epochs=0.5)
+    short_setting(config, epochs=3.0, checkpoint_epochs=0.5, rates=DEEP_RATES)
     config.claim.caveats = "Narrow nets on images averaged down to 16x16, 3 epochs."
 
 
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms((64, 128, 256), wide=(118, 236, 473))
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

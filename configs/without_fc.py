@@ -67,7 +67,6 @@ def digits(config: ConfigDict) -> None:
 def cpu(config: ConfigDict) -> None:
     """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms(32, hidden=256, stem="AVGPOOL2 -> ")
-    config.rates = (0.05, 0.125, 0.3)
     short_setting(config)
     config.claim.caveats = (
         "Images averaged down to 16x16. In 2 epochs nothing over-fits, so that dropout costs more "
@@ -78,7 +77,6 @@ def cpu(config: ConfigDict) -> None:
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: wide nets and the long schedule of He et al. 2015 (sec. 4.2)."""
     config.arms = arms(64, hidden=1024)
-    config.rates = (0.05, 0.1, 0.2)
     long_setting(config)
 
 

@@ -12,12 +12,13 @@ from cnnlab.evidence.published import empirical_table
 from cnnlab.evidence.records import ForeignRecord, read_records, write_records
 from cnnlab.evidence.report import print_report, write_report
 from cnnlab.evidence.selection import RateNotChosen, tune
-from cnnlab.evidence.settings import digits_setting, long_setting, short_setting
+from cnnlab.evidence.settings import DEEP_RATES, digits_setting, long_setting, short_setting
 from cnnlab.evidence.sweep import CannotSweep
 from cnnlab.evidence.verdict import Verdict, judge_claim
 
 __all__ = [
     "ARITHMETIC_CLAIMS",
+    "DEEP_RATES",
     "Ablation",
     "ArithmeticClaim",
     "CannotSweep",

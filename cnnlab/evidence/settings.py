@@ -2,6 +2,12 @@
 
 from ml_collections import ConfigDict
 
+RATES = (0.05, 0.125, 0.3)
+"""What short runs of nets with batch norm choose their rate from."""
+
+DEEP_RATES = (0.02, *RATES)
+"""The same for deep nets, some of which want less."""
+
 
 def digits_setting(config: ConfigDict) -> None:
     """Eight epochs of digits, shifted by up to two pixels; a rate that all small nets stand."""
@@ -15,6 +21,7 @@ def digits_setting(config: ConfigDict) -> None:
 def short_setting(
     config: ConfigDict,
     *,
+    rates: tuple[float, ...] = RATES,
     epochs: float = 2.0,
     evaluate_epochs: float = 1.0,
     checkpoint_epochs: float = 0.25,
@@ -23,6 +30,7 @@ def short_setting(
 
     With random crops every arm of E1 under-fitted in a pilot, by its validation error.
     """
+    config.rates = rates
     config.data.name = "cifar10"
     config.train.update(
         batch_size=32,
@@ -34,11 +42,9 @@ def short_setting(
     config.augment.update(crop_padding=0, flip=True)
 
 
-def long_setting(config: ConfigDict) -> None:
-    """CIFAR-10 by the long schedule of He et al. 2015 (sec. 4.2), and an epoch of warm-up.
-
-    The learning rate is the ablation's to choose.
-    """
+def long_setting(config: ConfigDict, *, rates: tuple[float, ...] = (0.05, 0.1, 0.2)) -> None:
+    """CIFAR-10 by the long schedule of He et al. 2015 (sec. 4.2), and an epoch of warm-up."""
+    config.rates = rates
     config.data.name = "cifar10"
     config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)
     config.optimizer.update(nesterov=False, weight_decay=1e-4)
