@@ -3,8 +3,9 @@
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from flax import linen
 from flax.core import DenyList
 from jax import Array
@@ -12,6 +13,8 @@ from jax import Array
 from cnnlab import nn
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import Pattern
+
+T = TypeVar("T")
 
 
 class Call(NamedTuple):
@@ -27,6 +30,12 @@ class Call(NamedTuple):
     def path(self) -> str:
         """The name, e.g. `stage1_block1/conv1`; `conv1#2` where the same layer is called again."""
         return self.name if self.time == 1 else f"{self.name}#{self.time}"
+
+
+def spread(found: Sequence[T], most: int) -> list[T]:
+    """All, or of many so many, evenly spaced from the first to the last."""
+    places = np.linspace(0, len(found) - 1, min(len(found), most)).round().astype(int)
+    return [found[place] for place in places]
 
 
 def first_convolution(calls: Sequence[Call], channels: int) -> Call | None:

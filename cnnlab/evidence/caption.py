@@ -6,7 +6,7 @@ from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.selection import at_the_edge
 from cnnlab.evidence.statistics import LEVEL, POWER
-from cnnlab.evidence.verdict import SIGNIFICANCE, metric_unit
+from cnnlab.evidence.verdict import SIGNIFICANCE, metric_name, metric_unit
 from cnnlab.training.record import Record
 
 
@@ -34,7 +34,7 @@ def caption(ablation: Ablation, records: Iterable[Record]) -> str:
 
 
 def _how_to_read(claim: Claim) -> list[str]:
-    name, level = claim.metric.replace("_", " "), f"{LEVEL:.0%}"
+    name, level = metric_name(claim.metric), f"{LEVEL:.0%}"
     unit = " in percent" if metric_unit(claim.metric) else ""
     tests = len(claim.comparisons)
     return [

@@ -10,11 +10,11 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures import Picture
-from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, plain
+from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, dress, plain
 from cnnlab.evidence.records import differences
+from cnnlab.evidence.tables import FLOAT32_BYTES
 from cnnlab.training import Record
 
-_FLOAT32_BYTES = 4
 _MARKERS = "osD^vPX"
 
 
@@ -67,7 +67,7 @@ def _accuracy(record: Record) -> float:
 _COSTS = {
     "weights": lambda network: network["weights"],
     "macs": lambda network: network["macs"],
-    "memory": lambda network: network["activations"] * _FLOAT32_BYTES,
+    "memory": lambda network: network["activations"] * FLOAT32_BYTES,
 }
 
 
@@ -109,9 +109,7 @@ def _dress(axes: Axes, name: str) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(unit))
     axes.xaxis.set_minor_formatter(EngFormatter(unit))
     axes.tick_params(axis="x", which="both", labelsize=7, rotation=45)
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes)
 
 
 def _colour(i: int) -> str:

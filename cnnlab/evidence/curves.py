@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures import Picture
-from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, plain
+from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, dress, plain
 from cnnlab.training import UnusableFolder, recipe_of
 
 _Lines = list[dict[str, float]]
@@ -89,8 +89,7 @@ def _draw(axes: Axes, found: dict[str, NDArray[Any]], what: str, colour: str) ->
 def _dress(axes: Axes, what: str) -> None:
     axes.set_title("loss, nats per image" if what == "loss" else "accuracy, %", fontsize=10)
     axes.set_xlabel("epoch")
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes)
 
 
 def _key(figure: Figure, arms: list[str]) -> None:

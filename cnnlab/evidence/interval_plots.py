@@ -19,6 +19,7 @@ from cnnlab.evidence.verdict import (
     format_difference,
     format_metric,
     format_p,
+    metric_name,
     metric_unit,
     metric_values,
 )
@@ -142,7 +143,7 @@ def _arms(result: Result, metric: str) -> Plot | None:
     baseline = verdict.comparison.baseline
     words = f"mean of {baseline}" if isinstance(baseline, str) else str(baseline)
     guide = (axis.place(guides[0]), words) if guides else None
-    title = f"{_name(metric)}{_percent(metric)}, lower is better"
+    title = f"{metric_name(metric)}{_percent(metric)}, lower is better"
     return Plot(title, rows, axis.ticks, guide)
 
 
@@ -164,7 +165,8 @@ def _differences(result: Result, metric: str) -> Plot | None:
         )
         for verdict, margin in zip(verdicts, margins, strict=True)
     )
-    title = f"difference in {_name(metric)}{',' * bool(metric_unit(metric))}{metric_unit(metric)}"
+    unit = metric_unit(metric)
+    title = f"difference in {metric_name(metric)}{',' * bool(unit)}{unit}"
     return Plot(title, rows, axis.ticks, (axis.place(0.0), "no difference"))
 
 
@@ -207,11 +209,8 @@ def _told(ablation: Ablation, record: Record, metric: str) -> Iterator[str]:
 
 
 def _figure(record: Record, metric: str) -> str:
-    return f"{_name(metric)} {format_metric(record.metrics[metric], metric)}{_percent(metric, ' ')}"
-
-
-def _name(metric: str) -> str:
-    return metric.replace("_", " ")
+    value = format_metric(record.metrics[metric], metric)
+    return f"{metric_name(metric)} {value}{_percent(metric, ' ')}"
 
 
 def _percent(metric: str, before: str = ", ") -> str:

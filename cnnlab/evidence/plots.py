@@ -15,6 +15,7 @@ from cnnlab.evidence.statistics import LEVEL, mean_interval
 from cnnlab.evidence.verdict import (
     Verdict,
     format_difference,
+    metric_name,
     metric_unit,
     metric_values,
 )
@@ -98,7 +99,7 @@ def _title(claim: Claim, verdict: Verdict) -> str:
 def _x_label(claim: Claim, records: Sequence[Record]) -> str:
     titles = " and ".join(sorted({str(record.dataset["title"]) for record in records}))
     unit = ", %" if metric_unit(claim.metric) else ""
-    name = f"{claim.metric.replace('_', ' ')}{unit} (lower is better)"
+    name = f"{metric_name(claim.metric)}{unit} (lower is better)"
     return "\n".join([name, *textwrap.wrap(titles, width=84)])
 
 

@@ -24,6 +24,7 @@ from cnnlab.evidence.verdict import (
     format_n,
     format_p,
     format_runs,
+    metric_name,
     metric_unit,
     metric_values,
 )
@@ -39,7 +40,7 @@ QUESTION, DIFFERENCE, VERDICT, PAPER, SOURCE = (
 )
 """Headings of `readable_comparisons` that drawing knows."""
 
-_FLOAT32_BYTES = 4
+FLOAT32_BYTES = 4
 _COUNTS = ("n", "weights", "macs", "activations", "activation_bytes", "receptive_field")
 
 
@@ -92,7 +93,7 @@ def readable_arms(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame
     for metric in claim.metrics:
         means = {row["arm"]: row for _, row in table[table["metric"] == metric].iterrows()}
         unit = " %" if metric_unit(metric) else ""
-        columns[metric.replace("_", " ") + unit] = [
+        columns[metric_name(metric) + unit] = [
             _mean(means[arm], metric) if arm in means else "" for arm in ablation.arms
         ]
     columns["n"] = [str(n) for n in costs["n"]]
@@ -157,7 +158,7 @@ def _arm_row(
         "weights": network.get("weights"),
         "macs": network.get("macs"),
         "activations": activations,
-        "activation_bytes": None if activations is None else activations * _FLOAT32_BYTES,
+        "activation_bytes": None if activations is None else activations * FLOAT32_BYTES,
         "receptive_field": network.get("receptive_field"),
     }
 
@@ -196,7 +197,7 @@ def _question(claim: Claim, verdict: Verdict) -> str:
     comparison, metric = verdict.comparison, verdict.metric
     remarks = []
     if metric != claim.metric:
-        remarks.append(metric.replace("_", " "))
+        remarks.append(metric_name(metric))
     if comparison.margin is not None:
         remarks.append(f"margin {format_metric(comparison.margin, metric)}{metric_unit(metric)}")
     return comparison.question + (f" ({', '.join(remarks)})" if remarks else "")

@@ -177,6 +177,11 @@ def _judge(case: _Case, p_adjusted: float, tests: int) -> Verdict:
     )
 
 
+def metric_name(metric: str) -> str:
+    """What a metric is called in a sentence."""
+    return metric.replace("_", " ")
+
+
 def metric_unit(metric: str) -> str:
     """Unit of a difference of this metric, with a space before it: errors are in percent."""
     return " points" if metric.endswith(PERCENT) else ""
@@ -219,7 +224,7 @@ def _as_claimed(case: _Case, difference: Interval) -> bool:
 def _reason(
     case: _Case, difference: Interval, outcome: Outcome, p: float, needed: float | None
 ) -> str:
-    name, unit = case.metric.replace("_", " "), metric_unit(case.metric)
+    name, unit = metric_name(case.metric), metric_unit(case.metric)
     lies = "is not shown to lie" if outcome == "undecided" else "lies"
     words = (
         f"the difference in {name} of {format_difference(difference, case.metric)}{unit} {lies} "

@@ -17,13 +17,8 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 from urllib.parse import urlsplit
 
-from ml_collections import ConfigDict
-
-from cnnlab.data import Dataset
 from cnnlab.pages import render
-from cnnlab.training.journal import Journal
 from cnnlab.training.placement import leads
-from cnnlab.training.programs import Programs
 from cnnlab.training.scene import Scene
 from cnnlab.training.state import State
 
@@ -67,16 +62,9 @@ class Live:
         self.url = f"http://{_named(host, self._server.server_port)}/"
 
     @contextmanager
-    def showing(
-        self,
-        recipe: ConfigDict,
-        dataset: Dataset,
-        programs: Programs,
-        state: State,
-        journal: Journal,
-    ) -> Iterator[Callable[[int, State], None]]:
-        """Show a run from `state` on; what comes is to be told, between two steps, of the next."""
-        self._scene = scene = Scene(recipe, dataset, programs, state, journal)
+    def showing(self, scene: Scene) -> Iterator[Callable[[int, State], None]]:
+        """Show a run; what comes is to be told, between two steps, of the next."""
+        self._scene = scene
         try:
             yield scene.look
         except BaseException as error:

@@ -34,6 +34,7 @@ from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
 from cnnlab.training.recipe import RecipeError, check_recipe, completed, dataset_of, identity
 from cnnlab.training.record import Record, UnusableFolder, write_whole
+from cnnlab.training.scene import Scene
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
 
@@ -176,7 +177,9 @@ def _train(
     journal.write(step, compile_seconds=compile_seconds)
     with (
         stop_on_signals() as wish,
-        live.showing(recipe, dataset, programs, state, journal) if live else nullcontext() as look,
+        live.showing(Scene(recipe, dataset, programs, state, journal))
+        if live
+        else nullcontext() as look,
         Display(console, title, step, plan.steps, recipe.train.batch_size) as display,
         programs.feed.open(recipe.seed, range(step, plan.steps)) as fed,
     ):

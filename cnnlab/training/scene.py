@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
+from cnnlab.analysis.trace import spread
 from cnnlab.data import Dataset
 from cnnlab.training.journal import Journal
 from cnnlab.training.optimizer import learning_rate
@@ -110,8 +111,7 @@ def _curve(lines: list[dict[str, float]], name: str) -> list[tuple[float, float]
     points = [
         (line["step"], line[name]) for line in lines if math.isfinite(line.get(name, math.nan))
     ]
-    places = np.linspace(0, len(points) - 1, min(len(points), _POINTS)).round().astype(int)
-    return [points[place] for place in places]
+    return spread(points, _POINTS)
 
 
 def _largest(scores: NDArray[np.float32], names: tuple[str, ...]) -> list[tuple[str, float]]:

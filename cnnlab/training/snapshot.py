@@ -14,7 +14,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from cnnlab import data, ops
-from cnnlab.analysis.trace import Call, first_convolution, layer_calls
+from cnnlab.analysis.trace import Call, first_convolution, layer_calls, spread
 from cnnlab.data import Images
 from cnnlab.training.feed import Feed
 from cnnlab.training.state import State
@@ -131,8 +131,7 @@ def _shown(calls: Sequence[Call]) -> list[tuple[str, Call]]:
         if call.output.ndim == 4 and call.output.shape[1:3] != (1, 1):
             found.append((" -> ".join(together), call))
         together = []
-    places = np.linspace(0, len(found) - 1, min(len(found), _LAYERS))
-    return [found[place] for place in places.round().astype(int)]
+    return spread(found, _LAYERS)
 
 
 def _thinned(output: Array) -> Array:

@@ -1,9 +1,10 @@
 """Tiny recipes, tiny data, and one finished run that the tests of this room share."""
 
+import importlib.util
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -135,3 +136,19 @@ def crash_at(at_step: Callable[[int, Callable[[], object]], None]) -> Callable[[
         return Crash
 
     return arrange
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Callable[[str], Any]:
+    """Loads a script of experiments/ by its name."""
+
+    def launcher(name: str) -> Any:
+        path = Path(__file__).parents[2] / "experiments" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return launcher

@@ -1,7 +1,7 @@
 """experiments/look.py: the pictures of a trained network."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,8 @@ from cnnlab.training import probes
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    path = Path(__file__).parents[2] / "experiments" / "look.py"
-    spec = importlib.util.spec_from_file_location("look", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(launcher: Callable[[str], Any]) -> Any:
+    return launcher("look")
 
 
 def test_every_picture_of_a_run(finished: Any, script: Any, capsys: Any, tmp_path: Path) -> None:

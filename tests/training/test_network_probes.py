@@ -1,7 +1,7 @@
 """What lesions and shifts measure, of networks whose answers are known."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +155,8 @@ class TestLesion:
 
 
 @pytest.fixture(scope="module")
-def script() -> Any:
-    path = Path(__file__).parents[2] / "experiments" / "probe.py"
-    spec = importlib.util.spec_from_file_location("probe", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(launcher: Callable[[str], Any]) -> Any:
+    return launcher("probe")
 
 
 class TestScript:

@@ -15,6 +15,7 @@ from cnnlab.analysis.pictures.picture import GREY, Picture, blank, named, show, 
 from cnnlab.analysis.pictures.scores import draw_best
 from cnnlab.analysis.summary import Row, summarize
 from cnnlab.analysis.trace import activations as activations_of
+from cnnlab.analysis.trace import spread
 from cnnlab.names import unknown
 
 _MAPS = 10
@@ -76,9 +77,7 @@ def activations(
 
 
 def _usual(rows: Sequence[Row]) -> list[Row]:
-    shown = [row for row in rows[1:-1] if not row.notation.startswith(_LEFT_OUT)]
-    places = np.linspace(0, len(shown) - 1, min(_LAYERS, len(shown))).round().astype(int)
-    return [shown[place] for place in places]
+    return spread([row for row in rows[1:-1] if not row.notation.startswith(_LEFT_OUT)], _LAYERS)
 
 
 def _checked(layers: Sequence[str], rows: Sequence[Row]) -> list[Row]:

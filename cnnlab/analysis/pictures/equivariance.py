@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 from flax import linen
 from jax import Array
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cnnlab.analysis.equivariance import equivariance_errors, interior
-from cnnlab.analysis.maps import checked, last_of_each_size, view
-from cnnlab.analysis.pictures.picture import BLUE, NothingToShow, Picture, blank, show
-from cnnlab.analysis.summary import summarize
+from cnnlab.analysis.maps import view
+from cnnlab.analysis.pictures.picture import BLUE, Picture, blank, frame, mapped, show
 
 
 def equivariance(
@@ -40,22 +38,18 @@ def equivariance(
         NothingToShow: the network has no feature maps.
         ValueError: no such layer.
     """
-    summary = summarize(model, images.shape[1:])
-    chosen = last_of_each_size(summary) if layers is None else checked(layers, summary)
-    if not chosen:
-        raise NothingToShow("the network has no layer with a feature map")
-    errors = equivariance_errors(model, variables, images, chosen)
+    chosen = mapped(model, images.shape[1:], layers)
+    errors = equivariance_errors(model, variables, images, tuple(chosen))
     largest = max(error.max() for error in errors.values()) or 1.0
     figure = blank(1.0 + 1.9 * len(chosen), 2.7)
     axes = figure.subplots(1, len(chosen), squeeze=False)[0]
     arrays: dict[str, NDArray[Any]] = {}
-    notation = {row.path: row.notation for row in summary.rows}
-    for panel, layer in zip(axes, chosen, strict=True):
+    for panel, (layer, notation) in zip(axes, chosen.items(), strict=True):
         inside = interior(model, variables, images, layer)
         drawn = show(panel, 100 * errors[layer], cmap="Reds", vmin=0, vmax=100 * largest)
         _frame(panel, inside)
         step = view(model, variables, images, layer)[0].step
-        panel.set_title(f"{layer}\n{notation[layer]}", fontsize=8)
+        panel.set_title(f"{layer}\n{notation}", fontsize=8)
         panel.set_xlabel(f"shifted by {step} pixel{'s' * (step > 1)}", fontsize=8)
         arrays |= {layer: errors[layer], f"{layer} interior": inside}
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
@@ -67,7 +61,4 @@ def equivariance(
 def _frame(axes: Any, inside: NDArray[np.bool_]) -> None:
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if len(rows):
-        corner = (columns[0] - 0.5, rows[0] - 0.5)
-        axes.add_patch(
-            Rectangle(corner, len(columns), len(rows), fill=False, edgecolor=BLUE, linewidth=1.8)
-        )
+        frame(axes, range(rows[0], rows[-1] + 1), range(columns[0], columns[-1] + 1), BLUE)

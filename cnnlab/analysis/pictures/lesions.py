@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from cnnlab.analysis.lesion import Block
-from cnnlab.analysis.pictures.picture import BLUE, GREY, ORANGE, Picture, blank
+from cnnlab.analysis.pictures.picture import BLUE, GREY, ORANGE, Picture, blank, dress
 
 
 def lesions(blocks: Sequence[Block], errors: Sequence[float], whole: float) -> Picture:
@@ -36,9 +36,7 @@ def lesions(blocks: Sequence[Block], errors: Sequence[float], whole: float) -> P
                     rotation_mode="anchor", fontsize=7)  # fmt: skip
     axes.set_ylim(0, 1.15 * max(*errors, whole))
     axes.set_ylabel("test error without it, %", fontsize=9)
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes)
     if not all(block.keeps_shape for block in blocks):
         kinds = [Patch(color=BLUE), Patch(color=ORANGE)]
         axes.legend(kinds, ["keeps the shape", "down-sampling"], frameon=False, fontsize=8, ncols=2)

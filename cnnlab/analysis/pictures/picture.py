@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import linen
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+
+from cnnlab.analysis.maps import checked, last_of_each_size
+from cnnlab.analysis.summary import summarize
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -87,6 +92,38 @@ def tiles(
     axes.set_ylim(max(y for _, y in edges) + (room - 0.09) * height, -0.03 * height)
     axes.axis("off")
     return edges
+
+
+def frame(axes: Axes, rows: range, columns: range, colour: str) -> None:
+    """Outline some pixels; what lies outside the image is cut off."""
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    axes.add_patch(
+        Rectangle(corner, len(columns), len(rows), fill=False, edgecolor=colour, linewidth=1.8)
+    )
+
+
+def dress(axes: Axes) -> None:
+    """Faint lines to read heights by, behind what is drawn, and no box around it."""
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def mapped(
+    model: linen.Module, image_shape: Sequence[int], layers: Sequence[str] | None
+) -> dict[str, str]:
+    """Layers with a feature map and their notation; the last of each size if none are asked for.
+
+    Raises:
+        NothingToShow: the network has no feature maps.
+        ValueError: no such layer.
+    """
+    summary = summarize(model, tuple(image_shape))
+    chosen = last_of_each_size(summary) if layers is None else checked(layers, summary)
+    if not chosen:
+        raise NothingToShow("the network has no layer with a feature map")
+    notation = {row.path: row.notation for row in summary.rows}
+    return {layer: notation[layer] for layer in chosen}
 
 
 def plain(name: str) -> str:

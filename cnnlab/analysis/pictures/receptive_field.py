@@ -7,21 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 from jax import Array
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cnnlab.analysis.effective_field import effective_field, field_size, theoretical_field
-from cnnlab.analysis.maps import checked, last_of_each_size
 from cnnlab.analysis.pictures.picture import (
     ORANGE,
-    NothingToShow,
     Picture,
     blank,
+    frame,
+    mapped,
     show,
     stretched,
 )
-from cnnlab.analysis.summary import summarize
 
 
 def receptive_field(
@@ -50,24 +47,20 @@ def receptive_field(
         NothingToShow: the network has no feature maps.
         ValueError: no such layer.
     """
-    summary = summarize(model, images.shape[1:])
-    chosen = last_of_each_size(summary) if layers is None else checked(layers, summary)
-    if not chosen:
-        raise NothingToShow("the network has no layer with a feature map")
+    chosen = mapped(model, images.shape[1:], layers)
     images = jnp.asarray(images)
     figure = blank(0.4 + 1.9 * len(chosen), 4.4)
     axes = figure.subplots(2, len(chosen), squeeze=False)
     arrays: dict[str, NDArray[Any]] = {}
-    notation = {row.path: row.notation for row in summary.rows}
-    for (above, below), layer in zip(axes.T, chosen, strict=True):
+    for (above, below), (layer, notation) in zip(axes.T, chosen.items(), strict=True):
         field = effective_field(model, variables, images, layer)
         rows, columns = theoretical_field(model, variables, images, layer)
         seen = field / (field.max() or 1)
         show(above, _shining(stretched(np.asarray(images[0])), seen))
         show(below, seen, cmap="magma", vmin=0, vmax=1)
         for each in (above, below):
-            _outline(each, rows, columns)
-        above.set_title(f"{layer}\n{notation[layer]}", fontsize=8)
+            frame(each, rows, columns, ORANGE)
+        above.set_title(f"{layer}\n{notation}", fontsize=8)
         below.set_xlabel(
             f"can see {len(rows)}x{len(columns)}\nheeds about {field_size(field):.0f}x"
             f"{field_size(field):.0f}",
@@ -83,11 +76,3 @@ def _shining(image: NDArray[Any], seen: NDArray[Any]) -> NDArray[Any]:
     colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
     light = np.sqrt(seen)[..., None]
     return colour * (0.25 + 0.75 * light)
-
-
-def _outline(axes: Axes, rows: range, columns: range) -> None:
-    """The theoretical field; of one that is larger than the image, what is inside."""
-    corner = (columns.start - 0.5, rows.start - 0.5)
-    axes.add_patch(
-        Rectangle(corner, len(columns), len(rows), fill=False, edgecolor=ORANGE, linewidth=1.8)
-    )

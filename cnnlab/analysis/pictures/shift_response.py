@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cnnlab.analysis.pictures.picture import COLOURS, Picture, blank, plain
+from cnnlab.analysis.pictures.picture import COLOURS, Picture, blank, dress, plain
 
 
 def shift_response(responses: Mapping[str, Sequence[tuple[float, float]]]) -> Picture:
@@ -34,7 +34,6 @@ def shift_response(responses: Mapping[str, Sequence[tuple[float, float]]]) -> Pi
         axes.set_title(label, fontsize=10)
         axes.set_xticks(range(max(map(len, arrays.values()))))
         axes.set_ylim(0, 1.1 * axes.dataLim.ymax or 1)
-        axes.grid(axis="y", color="0.9", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
+        dress(axes)
     error.legend(error.lines, [*map(plain, arrays)], frameon=False, fontsize=8)
     return Picture(figure, arrays)
