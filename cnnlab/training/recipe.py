@@ -39,6 +39,7 @@ def default_recipe() -> ConfigDict:
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
+    recipe.train.eval_flip = False  # score the mean of an image's logits and its mirror image's
     recipe.train.on_divergence = "fail"  # "chance": its errors are then those of guessing
     recipe.optimizer = ConfigDict(
         {

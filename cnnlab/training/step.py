@@ -189,15 +189,23 @@ def _count(state: State, loss: Array, missed: Array, first: Array) -> Tally:
 
 
 def make_eval_step(
-    model: linen.Module, *, mean: Array | np.ndarray | None, std: Array | np.ndarray | None
+    model: linen.Module,
+    *,
+    mean: Array | np.ndarray | None,
+    std: Array | np.ndarray | None,
+    flip: bool = False,
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
     """The step `(variables, images [N, H, W, C], labels [N]) -> (loss, wrong)`, each [N].
 
-    The images are uint8, or float32 with no mean.
+    The images are uint8, or float32 with no mean. With `flip` what is scored is the mean of the
+    logits of an image and of its mirror image.
     """
 
     def eval_step(variables: Any, images: Array, labels: Array) -> tuple[Array, Array]:
-        logits: Any = model.apply(variables, data.normalise(images, mean, std), train=False)
+        x = data.normalise(images, mean, std)
+        logits: Any = model.apply(variables, x, train=False)
+        if flip:
+            logits = (logits + model.apply(variables, x[:, :, ::-1], train=False)) / 2
         return cross_entropy(logits, labels, 0.0), wrong(logits, labels)
 
     return eval_step

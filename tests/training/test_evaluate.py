@@ -46,6 +46,22 @@ def test_batches_give_what_the_whole_split_at_once_gives(
     assert score.error == pytest.approx(100 * np.mean(logits.argmax(1) != split.labels))
 
 
+def test_with_a_flip_the_mean_of_the_two_sides_logits_is_scored(
+    linear: Callable[[dict[str, object]], Programs], tiny: Dataset
+) -> None:
+    programs, split = linear({"train.eval_flip": True}), tiny.split("test")
+    variables = programs.create(jax.random.key(0)).variables
+    pixels = tiny.split("train").images / 255
+    x = (split.images / 255 - pixels.mean()) / pixels.std()
+    kernel, bias = (np.asarray(variables["params"]["fc1"][name]) for name in ("kernel", "bias"))
+    sides = [side.reshape(len(x), 16) @ kernel + bias for side in (x, x[:, :, ::-1])]
+    logits = (sides[0] + sides[1]) / 2
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    score = evaluate(programs.eval_step, variables, split, batch_size=5)
+    assert score.loss == pytest.approx(-log_p[np.arange(len(x)), split.labels].mean(), rel=1e-5)
+    assert score.error == pytest.approx(100 * np.mean(logits.argmax(1) != split.labels))
+
+
 def test_images_prepared_before_are_taken_as_they_are(
     make_recipe: Callable[..., ConfigDict], tiny: Dataset
 ) -> None:
