@@ -22,7 +22,7 @@ from cnnlab.evidence import blank_config, digits_setting, long_setting, preset_o
 
 CLAIM = {
     "id": "E5",
-    "statement": "Max pooling works better than average pooling and L2 pooling.",
+    "statement": "Max pooling works better than average pooling.",
     "source": "N0, General pooling",
     "metric": "test_error",
     "caveats": "",

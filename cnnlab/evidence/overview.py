@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ from cnnlab.training import Record
 from cnnlab.training.recipe import identity
 
 NOT_RUN = "not run"
+OUTCOMES = ("supported", "refuted", "undecided", NOT_RUN)
+"""The order that verdicts are sorted in."""
 
 _INTRODUCTION = """\
 # Results
@@ -54,6 +57,12 @@ class Result:
     def outcome(self) -> str:
         """The claim's verdict in a word."""
         return self.verdicts[0].outcome if self.records else NOT_RUN
+
+    @property
+    def others(self) -> str:
+        """How the claim's other comparisons came out, counted: "2 supported, 1 undecided"."""
+        counts = Counter(verdict.outcome for verdict in self.verdicts[1:])
+        return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
     @property
     def difference(self) -> str:
@@ -143,6 +152,7 @@ def _summary_row(result: Result, folder: str) -> dict[str, str]:
         "difference [95%]": result.difference,
         "n": format_n(verdict.n) if result.records else "",
         "n to decide": format_runs(verdict.runs_needed) if verdict.runs_needed else "",
+        "other comparisons": result.others if result.records else "",
         "": f"[table]({folder}{result.page})" if result.records else "",
     }
 

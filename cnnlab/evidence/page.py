@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from cnnlab.analysis import Summary, summarize
 from cnnlab.evidence.caption import caption
 from cnnlab.evidence.interval_plots import plots
-from cnnlab.evidence.overview import NOT_RUN, Arm, Result, arm_settings, by_claim
+from cnnlab.evidence.overview import OUTCOMES, Arm, Result, arm_settings, by_claim
 from cnnlab.evidence.published import HOME, read_results
 from cnnlab.evidence.scaling import DATA
 from cnnlab.evidence.tables import readable_arms
@@ -23,9 +23,6 @@ from cnnlab.evidence.verdict import format_n, format_runs
 from cnnlab.names import unknown
 from cnnlab.pages import Page, render
 from cnnlab.training.programs import build_model
-
-OUTCOMES = ("supported", "refuted", "undecided", NOT_RUN)
-"""The order that verdicts are sorted in."""
 
 
 def evidence_page(home: Path = HOME, preset: str | None = None, folder: str | Path = ".") -> Page:
@@ -94,6 +91,7 @@ def _summary_row(result: Result) -> dict[str, Any]:
             format_runs(verdict.runs_needed) if verdict.runs_needed else "",
             verdict.runs_needed or "",
         ),
+        "others": Cell(*(2 * [result.others if result.records else ""])),
         "preset": Cell(result.ablation.preset, result.ablation.preset),
     }
 

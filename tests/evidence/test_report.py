@@ -254,7 +254,7 @@ def test_readme_shows_the_first_preset_that_was_run(published: Path) -> None:
     assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\nPreset `long`:\n\n| claim ")
     assert readme.endswith(f"|\n{END}\n\nAfter.\n")
     assert "old" not in readme
-    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | "
+    row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | | "
     assert squeezed(readme).count(row + "| [table](results/widths/long.md) |") == 1
     assert (published / "results" / "widths" / "long.md").is_file()
     assert "short" not in readme
@@ -335,9 +335,9 @@ def test_the_page_of_all_claims(
     page = squeezed((published / "results" / "README.md").read_text())
     row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | |"
     for preset in ("long", "short"):
-        assert page.count(f"{row} [table](widths/{preset}.md) |") == 1
+        assert page.count(f"{row} | [table](widths/{preset}.md) |") == 1
         assert f"## Preset `{preset}`" in page
-    assert page.count("| T10: Wide beats narrow | not run | | | | |") == 2
+    assert page.count("| T10: Wide beats narrow | not run | | | | | |") == 2
     assert page.index("## Preset `long`") < page.index("## T1: ") < page.index("## T10: ")
     first, second = page.split("## T1: ")[1].split("## T10: ")
     for part in (
@@ -383,8 +383,21 @@ def test_the_summary_says_what_would_decide(
     """Half a standard deviation: 64 runs an arm (Cohen 1988, table 2.4.1)."""
     records = records_of({"wide": [0.0, 2.0, 4.0], "narrow": [1.0, 3.0, 5.0]})
     table = squeezed(summary([Result(ablation, records)]))
-    row = "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | [table](widths/short.md) |"
+    row = "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | | [table](widths/short.md) |"
     assert row in table
+
+
+def test_the_summary_counts_how_the_other_comparisons_came_out(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    """A claim's verdict is its first comparison's: a reader sees that others came out otherwise."""
+    (first,) = ablation.claim.comparisons
+    below, above = (replace(first, baseline=number) for number in (50.0, 1.0))
+    claim = replace(ablation.claim, comparisons=(first, above, below, above))
+    records = records_of({"wide": [9.0, 10.0, 11.0], "narrow": [29.0, 30.0, 31.0]})
+    result = Result(replace(ablation, claim=claim), records)
+    assert (result.outcome, result.others) == ("supported", "1 supported, 2 refuted")
+    assert "| 3 | | 1 supported, 2 refuted | [table]" in squeezed(summary([result]))
 
 
 def test_claims_and_their_verdicts(
