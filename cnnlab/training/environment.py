@@ -15,7 +15,10 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def environment() -> dict[str, Any]:
-    """The git commit (None for an installed package) and whether it is dirty, versions, devices.
+    """The git commit (None for an installed package), versions, devices.
+
+    `dirty` says whether the package's files differ from the commit's. Others do not matter to a
+    run, whose recipe is in its record; `--publish` changes some itself.
 
     `convolutions` says what computed them in training and evaluation: xla, or onednn <version>.
     """
@@ -24,7 +27,7 @@ def environment() -> dict[str, Any]:
     return {
         "cnnlab": metadata.version("cnnlab"),
         "commit": commit,
-        "dirty": bool(_git("status", "--porcelain")) if commit else None,
+        "dirty": bool(_git("status", "--porcelain", "--", "cnnlab")) if commit else None,
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
         "device": device.device_kind if device.platform != "cpu" else _processor(),

@@ -46,9 +46,11 @@ def test_a_checkout_has_a_commit_and_may_be_dirty(checkout: Path) -> None:
     found = environment()
     assert found["commit"] == git(checkout, "rev-parse", "HEAD")
     assert found["dirty"] is False
-    (checkout / "changed").touch()
-    module._git.cache_clear()
-    assert environment()["dirty"] is True
+    for name, dirty in (("results/published", False), ("cnnlab/changed", True)):
+        (checkout / name).parent.mkdir()
+        (checkout / name).touch()
+        module._git.cache_clear()
+        assert environment()["dirty"] is dirty
 
 
 def test_a_machine_without_git(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
