@@ -34,6 +34,7 @@ def augment(
     crop_padding: int = 0,
     flip: bool = False,
     cutout: int = 0,
+    reflect: bool = False,
     mirrored: ArrayLike | None = None,
 ) -> jax.Array:
     """Crop, mirror, normalise and cut out every image at random.
@@ -54,6 +55,8 @@ def augment(
         cutout: Side in pixels of a square of zeros whose centre is uniform over the image's
             pixels; what sticks out over the border is lost (DeVries and Taylor 2017,
             arXiv:1708.04552). An even square reaches one pixel further up and left.
+        reflect: Whether the padding is what lies inside, mirrored at the border's pixels, and not
+            zeros (Jordan 2024, arXiv:2404.00498).
         mirrored: bool [N], the images to mirror where `flip` is on, in the place of its coins.
 
     Returns:
@@ -61,11 +64,13 @@ def augment(
 
     Raises:
         ValueError: If `crop_padding` or `cutout` is negative, or `images` not [N, H, W, C] in
-            uint8 (with a mean) or float32 (without).
+            uint8 (with a mean) or float32 (without), or smaller than what they are to mirror.
     """
     images = jnp.asarray(images)
     _check(images, jnp.float32 if mean is None else jnp.uint8, crop_padding, cutout)
     number, height, width, _ = images.shape
+    if reflect and crop_padding >= min(height, width):
+        raise ValueError(f"images of {height}x{width} have no {crop_padding} pixels to mirror")
     rows, columns, mirror, *centre = _draw(key, number)
     keep = jnp.ones((number, height, width), bool)
     if crop_padding or flip:
@@ -74,6 +79,8 @@ def augment(
         if flip:
             turned = mirror < 0.5 if mirrored is None else jnp.asarray(mirrored)[:, None]
             columns = jnp.where(turned, columns[:, ::-1], columns)
+        if reflect:
+            rows, columns = _reflected(rows, height), _reflected(columns, width)
         keep &= _rectangle(_inside(rows, height), _inside(columns, width))
         images = _gather(images, rows, columns)
     if cutout:
@@ -111,6 +118,11 @@ def _rectangle(rows: jax.Array, columns: jax.Array) -> jax.Array:
 
 def _inside(index: jax.Array, size: int) -> jax.Array:
     return (index >= 0) & (index < size)
+
+
+def _reflected(index: jax.Array, size: int) -> jax.Array:
+    """... 2, 1, 0, 1, 2 ...: an index beyond the first or last comes back from it."""
+    return size - 1 - jnp.abs(size - 1 - jnp.abs(index))
 
 
 def _gather(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

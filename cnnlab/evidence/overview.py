@@ -61,7 +61,7 @@ class Result:
     @property
     def others(self) -> str:
         """How the claim's other comparisons came out, counted: "2 supported, 1 undecided"."""
-        counts = Counter(verdict.outcome for verdict in self.verdicts[1:])
+        counts = Counter[str](verdict.outcome for verdict in self.verdicts[1:])
         return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
     @property

@@ -12,25 +12,27 @@ from cnnlab.training.recipe import Plan
 def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
     """The rate at each step: the warm-up's, then the schedule to the last step.
 
-    A warm-up is linear from 0, or constant where `warmup_rate` gives its rate (He et al. 2015,
-    sec. 4.2, for 110 layers). "cosine" and "linear" end at 0; "step" multiplies by `factor` at each
-    milestone.
+    A warm-up is linear from `start` of the peak, or constant where `warmup_rate` gives its rate (He
+    et al. 2015, sec. 4.2, for 110 layers). "cosine" and "linear" end at `end` of the peak; "step"
+    multiplies by `factor` at each milestone.
     """
     peak, warmup = recipe.optimizer.learning_rate, plan.warmup
-    rest = plan.steps - warmup
+    rest, end = plan.steps - warmup, recipe.schedule.end
     match recipe.schedule.name:
         case "cosine":
-            after = optax.cosine_decay_schedule(peak, rest)
+            after = optax.cosine_decay_schedule(peak, rest, alpha=end)
         case "linear":
-            after = optax.linear_schedule(peak, 0.0, rest)
+            after = optax.linear_schedule(peak, end * peak, rest)
         case _:
             drops = [round(part * plan.steps) - warmup for part in recipe.schedule.milestones]
             factors = {step: recipe.schedule.factor ** drops.count(step) for step in drops}
             after = optax.piecewise_constant_schedule(peak, factors)
     if warmup == 0:
         return after
-    low = recipe.schedule.warmup_rate
-    before = optax.constant_schedule(low) if low else optax.linear_schedule(0.0, peak, warmup)
+    low, start = recipe.schedule.warmup_rate, recipe.schedule.start
+    before = (
+        optax.constant_schedule(low) if low else optax.linear_schedule(start * peak, peak, warmup)
+    )
     return optax.join_schedules([before, after], [warmup])
 
 

@@ -20,6 +20,7 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "step")
 DTYPES = ("bfloat16", "float32")
 DIVERGENCES = ("fail", "chance")
+VIEWS = (1, 2, 6)
 
 
 class RecipeError(ValueError):
@@ -39,7 +40,7 @@ def default_recipe() -> ConfigDict:
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
-    recipe.train.eval_flip = False  # score the mean of an image's logits and its mirror image's
+    recipe.train.eval_views = 1  # 2: and the mirror image; 6: and both moved; see training.step
     recipe.train.on_divergence = "fail"  # "chance": its errors are then those of guessing
     recipe.optimizer = ConfigDict(
         {
@@ -56,8 +57,11 @@ def default_recipe() -> ConfigDict:
     recipe.schedule = ConfigDict({"name": "cosine"})
     recipe.schedule.milestones = (0.5, 0.75)  # schedule "step": fractions of the run
     recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
-    recipe.schedule.warmup_rate = 0.0  # constant during warm-up; 0: it rises from 0 instead
+    recipe.schedule.warmup_rate = 0.0  # constant during warm-up; 0: it rises from `start`
+    recipe.schedule.start = 0.0  # where a warm-up begins to rise, as a fraction of the peak
+    recipe.schedule.end = 0.0  # where schedules "cosine" and "linear" end, likewise
     recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
+    recipe.augment.reflect = False  # crops see the image mirrored at its border, not zeros
     recipe.augment.alternate = False  # flip an image in every other epoch, not by a coin
     recipe.augment.resized_crop = 0.0  # least area of a streamed photograph's crop; 0: its middle
     for section, prefix in _DURATIONS:
@@ -199,10 +203,24 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
     if lengths[0] == 0:
         raise RecipeError("the run has no length: give train.epochs or train.steps")
-    if recipe.schedule.warmup_rate and lengths[-1] == 0:
+    _check_schedule(recipe.schedule, warms_up=lengths[-1] > 0)
+
+
+def _check_schedule(schedule: ConfigDict, warms_up: bool) -> None:
+    for key in ("warmup_rate", "start"):
+        if schedule[key] and not warms_up:
+            raise RecipeError(
+                f"schedule.{key} = {schedule[key]:g} would change nothing: give "
+                "schedule.warmup_epochs or schedule.warmup_steps"
+            )
+    if schedule.start and schedule.warmup_rate:
         raise RecipeError(
-            f"schedule.warmup_rate = {recipe.schedule.warmup_rate:g} would change nothing: give "
-            "schedule.warmup_epochs or schedule.warmup_steps"
+            f"schedule.start = {schedule.start:g} is of a warm-up that rises, and "
+            f"schedule.warmup_rate = {schedule.warmup_rate:g} keeps it constant"
+        )
+    if schedule.end and schedule.name == "step":
+        raise RecipeError(
+            f"schedule.end = {schedule.end:g} is of cosine and linear, and schedule.name = 'step'"
         )
 
 
@@ -222,6 +240,8 @@ def _check_names(recipe: ConfigDict) -> None:
 def _check_numbers(recipe: ConfigDict) -> None:
     for key in ("batch_size", "eval_batch_size", "log_steps"):
         _within(f"train.{key}", recipe.train[key], 1, None)
+    if recipe.train.eval_views not in VIEWS:
+        raise RecipeError(f"train.eval_views = {recipe.train.eval_views}; choices: 1, 2, 6")
     groups = recipe.model.batch_norm_groups
     _within("model.batch_norm_groups", groups, 1, None)
     if recipe.train.batch_size % groups:
@@ -231,6 +251,8 @@ def _check_numbers(recipe: ConfigDict) -> None:
         )
     for key in ("momentum", "label_smoothing", "ema_decay"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
+    for key in ("start", "end"):
+        _within(f"schedule.{key} (a fraction of the peak)", recipe.schedule[key], 0, 1)
     for key in ("learning_rate", "weight_decay", "norm_bias_factor"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
     _within("schedule.warmup_rate", recipe.schedule.warmup_rate, 0, None)
@@ -244,6 +266,8 @@ def _check_augmentation(recipe: ConfigDict) -> None:
     _within("augment.resized_crop", recipe.augment.resized_crop, 0, 1)
     if recipe.augment.alternate and not recipe.augment.flip:
         raise RecipeError("augment.alternate = True says how to flip, and augment.flip is False")
+    if recipe.augment.reflect and not recipe.augment.crop_padding:
+        raise RecipeError("augment.reflect = True says how to pad, and augment.crop_padding is 0")
 
 
 def dataset_of(recipe: ConfigDict) -> Dataset:

@@ -1,7 +1,7 @@
 """One training step and one evaluation step, as pure functions to be jitted."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -193,22 +193,37 @@ def make_eval_step(
     *,
     mean: Array | np.ndarray | None,
     std: Array | np.ndarray | None,
-    flip: bool = False,
+    views: int = 1,
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
     """The step `(variables, images [N, H, W, C], labels [N]) -> (loss, wrong)`, each [N].
 
-    The images are uint8, or float32 with no mean. With `flip` what is scored is the mean of the
-    logits of an image and of its mirror image.
+    The images are uint8, or float32 with no mean. Of several views the mean logits are scored: 2
+    are the image and its mirror image, 6 both as they are and moved by a pixel, up and left or down
+    and right, the moved ones with half the weight (Jordan 2024, arXiv 2404.00498).
     """
 
     def eval_step(variables: Any, images: Array, labels: Array) -> tuple[Array, Array]:
-        x = data.normalise(images, mean, std)
-        logits: Any = model.apply(variables, x, train=False)
-        if flip:
-            logits = (logits + model.apply(variables, x[:, :, ::-1], train=False)) / 2
+        logits: Any = sum(
+            weight * jnp.float32(model.apply(variables, x, train=False))
+            for weight, x in _views(data.normalise(images, mean, std), views)
+        )
         return cross_entropy(logits, labels, 0.0), wrong(logits, labels)
 
     return eval_step
+
+
+def _views(x: Array, number: int) -> Iterator[tuple[float, Array]]:
+    """Each view with its weight; the weights add up to 1."""
+    if number == 1:
+        yield 1.0, x
+        return
+    shifted = [(1.0, x)]
+    if number > 2:
+        height, width = x.shape[1:3]
+        around = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+        shifted = [(0.5, x), (0.25, around[:, 2:, 2:]), (0.25, around[:, :height, :width])]
+    for weight, image in shifted:
+        yield from ((weight / 2, side) for side in (image, image[:, :, ::-1]))
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:

@@ -42,10 +42,10 @@ def test_with_no_option_it_is_normalise() -> None:
 
 
 def _windows(
-    image: np.ndarray, padding: int, flip: bool
+    image: np.ndarray, padding: int, flip: bool, mode: str = "constant"
 ) -> dict[tuple[int, int, bool], np.ndarray]:
-    """Every window that may be cut from a normalised image padded with zeros, by its place."""
-    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    """Every window that may be cut from a normalised and padded image, by its place."""
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode=mode)
     places = itertools.product(
         range(2 * padding + 1), range(2 * padding + 1), (False, True)[: 1 + flip]
     )
@@ -63,6 +63,16 @@ def test_every_image_is_one_window_of_itself(padding: int, flip: bool) -> None:
     ):
         windows = _windows(image, padding, flip).values()
         assert min(np.abs(got - window).max() for window in windows) < 1e-5
+
+
+def test_crops_of_an_image_mirrored_at_its_border() -> None:
+    images = _images(40)
+    got = _augment(images, crop_padding=3, flip=True, reflect=True)
+    for image, crop in zip(_normalised(images), got, strict=True):
+        windows = _windows(image, 3, True, "reflect").values()
+        assert min(np.abs(crop - window).max() for window in windows) < 1e-5
+    with pytest.raises(ValueError, match="7x6 have no 6 pixels to mirror"):
+        _augment(images, crop_padding=6, reflect=True)
 
 
 def test_all_windows_are_equally_likely() -> None:

@@ -1,4 +1,4 @@
-"""airbench94: its shapes, what it starts as, and its scale."""
+"""airbench94 and airbench95: their shapes, what they start as, and their scale."""
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ def test_the_maps_of_the_paper():
     pooled = [row.shape for row in summary.rows if row.notation == "POOL2"]
     assert pooled == [(15, 15, 64), (7, 7, 256), (3, 3, 256)]
     assert shapes["POOL3"] == (1, 1, 256)
+    wider = cnnlab.summarize(models.create("airbench95"), (32, 32, 3))
+    pooled = [row.shape for row in wider.rows if row.notation == "POOL2"]
+    assert pooled == [(15, 15, 128), (7, 7, 384), (3, 3, 384)]
 
 
 def test_the_first_filters_of_a_convolution_hand_its_input_on():

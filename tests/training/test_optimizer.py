@@ -60,6 +60,21 @@ def test_decay_to_zero(make_recipe: Callable[..., ConfigDict], name: str, warmup
     assert rate(60) == pytest.approx(0, abs=1e-8)
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_from_a_fraction_of_the_peak_to_another(
+    make_recipe: Callable[..., ConfigDict], name: str
+) -> None:
+    rate = schedule(
+        make_recipe(
+            {"train.steps": 60, "schedule.name": name, "optimizer.learning_rate": 0.3}
+            | {"schedule.warmup_steps": 10, "schedule.start": 0.2, "schedule.end": 0.05}
+        )
+    )
+    middle = 0.3 * (1 + 0.05) / 2  # of a line and of half a cosine
+    expected = {0: 0.06, 5: 0.18, 10: 0.3, 35: middle, 60: 0.015}
+    assert {step: rate(step) for step in expected} == pytest.approx(expected)
+
+
 def test_constant_warmup_is_that_of_resnet110(make_recipe: Callable[..., ConfigDict]) -> None:
     """0.01 for 400 steps, then 0.1, divided by 10 at 32,000 and 48,000 of 64,000."""
     rate = schedule(

@@ -89,6 +89,10 @@ def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
         ("data.name", "cifar", ["'cifar'", "cifar10, digits, mnist", "did you mean 'cifar10'"]),
         ("data.preprocess", "gcn", ["'gcn'", "gcn_zca"]),
         ("schedule.warmup_rate", -0.1, ["= -0.1", "at least 0"]),
+        ("schedule.start", 0.2, ["= 0.2", "would change nothing", "warmup_steps"]),
+        ("schedule.start", 1.5, ["= 1.5", "fraction of the peak", "in [0, 1)"]),
+        ("schedule.end", -0.5, ["= -0.5", "fraction of the peak", "in [0, 1)"]),
+        ("train.eval_views", 3, ["= 3", "1, 2, 6"]),
         ("schedule.warmup_rate", 0.01, ["= 0.01", "would change nothing", "warmup_steps"]),
         ("model.dtype", "bfloat", ["'bfloat'", "bfloat16, float32", "'bfloat16'?"]),
         ("optimizer.name", "sdg", ["'sdg'", "adamw, sgd", "'sgd'?"]),
@@ -121,6 +125,24 @@ def test_what_is_wrong_with_a_recipe(
         check_recipe(recipe, DATASETS)
     for word in [key, *words]:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"schedule.start": 0.2, "schedule.warmup_rate": 0.01, "schedule.warmup_steps": 2},
+            "start = 0.2 .*warmup_rate = 0.01 keeps it constant",
+        ),
+        ({"schedule.end": 0.1, "schedule.name": "step"}, "end = 0.1 .*name = 'step'"),
+        ({"augment.reflect": True, "augment.crop_padding": 0}, "reflect = True .*padding is 0"),
+    ],
+)
+def test_what_does_not_go_together(
+    make_recipe: Callable[..., ConfigDict], changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(RecipeError, match=words):
+        check_recipe(make_recipe({"train.steps": 9} | changes), DATASETS)
 
 
 def test_no_hint_where_nothing_is_near(make_recipe: Callable[..., ConfigDict]) -> None:
