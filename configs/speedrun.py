@@ -63,7 +63,7 @@ def get_config(preset: str = "digits") -> ConfigDict:
     config.optimizer.update(momentum=0.85, label_smoothing=0.2, norm_bias_factor=64.0)
     config.schedule.update(name="linear", start=0.2, end=0.07)
     config.augment.update(crop_padding=2, reflect=True, alternate=True)
-    config.train.eval_views = 6
+    config.train.eval_flip = config.train.eval_shift = True
     fill(config)
     return config.lock()
 
@@ -74,7 +74,7 @@ def digits(config: ConfigDict) -> None:
     config.data.name = "digits"
     train(config, batch_size=128, epochs=4.0, learning_rate=0.2, ema_decay=0.8)
     config.augment.flip = config.augment.alternate = False
-    config.train.eval_views = 1
+    config.train.eval_flip = config.train.eval_shift = False
     config.claim.caveats = "No test-time augmentation: digits have no mirror images."
 
 

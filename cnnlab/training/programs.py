@@ -115,5 +115,11 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
         ema_decay=ema,
         groups=recipe.model.batch_norm_groups,
     )
-    eval_step = make_eval_step(model, mean=feed.mean, std=feed.std, views=recipe.train.eval_views)
+    eval_step = make_eval_step(
+        model,
+        mean=feed.mean,
+        std=feed.std,
+        flip=recipe.train.eval_flip,
+        shift=recipe.train.eval_shift,
+    )
     return Functions(durations, create, feed, feed.make_step(update), eval_step)

@@ -20,7 +20,6 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "step")
 DTYPES = ("bfloat16", "float32")
 DIVERGENCES = ("fail", "chance")
-VIEWS = (1, 2, 6)
 
 
 class RecipeError(ValueError):
@@ -40,7 +39,8 @@ def default_recipe() -> ConfigDict:
     recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
     recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
     recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
-    recipe.train.eval_views = 1  # 2: and the mirror image; 6: and both moved; see training.step
+    recipe.train.eval_flip = False  # the mean logits of an image and its mirror image are scored
+    recipe.train.eval_shift = False  # those of the image and of it moved by a pixel, two ways
     recipe.train.on_divergence = "fail"  # "chance": its errors are then those of guessing
     recipe.optimizer = ConfigDict(
         {
@@ -240,8 +240,6 @@ def _check_names(recipe: ConfigDict) -> None:
 def _check_numbers(recipe: ConfigDict) -> None:
     for key in ("batch_size", "eval_batch_size", "log_steps"):
         _within(f"train.{key}", recipe.train[key], 1, None)
-    if recipe.train.eval_views not in VIEWS:
-        raise RecipeError(f"train.eval_views = {recipe.train.eval_views}; choices: 1, 2, 6")
     groups = recipe.model.batch_norm_groups
     _within("model.batch_norm_groups", groups, 1, None)
     if recipe.train.batch_size % groups:

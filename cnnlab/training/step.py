@@ -193,37 +193,36 @@ def make_eval_step(
     *,
     mean: Array | np.ndarray | None,
     std: Array | np.ndarray | None,
-    views: int = 1,
+    flip: bool = False,
+    shift: bool = False,
 ) -> Callable[[Any, Array, Array], tuple[Array, Array]]:
     """The step `(variables, images [N, H, W, C], labels [N]) -> (loss, wrong)`, each [N].
 
-    The images are uint8, or float32 with no mean. Of several views the mean logits are scored: 2
-    are the image and its mirror image, 6 both as they are and moved by a pixel, up and left or down
-    and right, the moved ones with half the weight (Jordan 2024, arXiv 2404.00498).
+    The images are uint8, or float32 with no mean. What is scored are mean logits: with `flip` of an
+    image and its mirror image; with `shift` of it in place and, with half the weight, moved
+    by a pixel, up and left and down and right (Jordan 2024, arXiv 2404.00498).
     """
 
     def eval_step(variables: Any, images: Array, labels: Array) -> tuple[Array, Array]:
+        views = _views(data.normalise(images, mean, std), flip=flip, shift=shift)
         logits: Any = sum(
-            weight * jnp.float32(model.apply(variables, x, train=False))
-            for weight, x in _views(data.normalise(images, mean, std), views)
+            weight * jnp.float32(model.apply(variables, x, train=False)) for weight, x in views
         )
         return cross_entropy(logits, labels, 0.0), wrong(logits, labels)
 
     return eval_step
 
 
-def _views(x: Array, number: int) -> Iterator[tuple[float, Array]]:
+def _views(x: Array, *, flip: bool, shift: bool) -> Iterator[tuple[float, Array]]:
     """Each view with its weight; the weights add up to 1."""
-    if number == 1:
-        yield 1.0, x
-        return
-    shifted = [(1.0, x)]
-    if number > 2:
+    images = [(1.0, x)]
+    if shift:
         height, width = x.shape[1:3]
         around = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-        shifted = [(0.5, x), (0.25, around[:, 2:, 2:]), (0.25, around[:, :height, :width])]
-    for weight, image in shifted:
-        yield from ((weight / 2, side) for side in (image, image[:, :, ::-1]))
+        images = [(0.5, x), (0.25, around[:, 2:, 2:]), (0.25, around[:, :height, :width])]
+    for weight, image in images:
+        sides = (image, image[:, :, ::-1])[: 1 + flip]
+        yield from ((weight / len(sides), side) for side in sides)
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:

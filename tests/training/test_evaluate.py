@@ -46,24 +46,27 @@ def test_batches_give_what_the_whole_split_at_once_gives(
     assert score.error == pytest.approx(100 * np.mean(logits.argmax(1) != split.labels))
 
 
-@pytest.mark.parametrize("views", [2, 6])
+@pytest.mark.parametrize(("flip", "shift"), [(True, False), (False, True), (True, True)])
 def test_the_mean_of_several_views_logits_is_scored(
-    linear: Callable[[dict[str, object]], Programs], tiny: Dataset, views: int
+    linear: Callable[[dict[str, object]], Programs], tiny: Dataset, flip: bool, shift: bool
 ) -> None:
-    programs, split = linear({"train.eval_views": views}), tiny.split("test")
+    programs, split = (
+        linear({"train.eval_flip": flip, "train.eval_shift": shift}),
+        tiny.split("test"),
+    )
     variables = programs.create(jax.random.key(0)).variables
     pixels = tiny.split("train").images / 255
     x = (split.images / 255 - pixels.mean()) / pixels.std()
     kernel, bias = (np.asarray(variables["params"]["fc1"][name]) for name in ("kernel", "bias"))
 
-    def of_both_sides(x: np.ndarray) -> np.ndarray:
-        sides = [side.reshape(len(x), 16) @ kernel + bias for side in (x, x[:, :, ::-1])]
-        return (sides[0] + sides[1]) / 2
+    def of_its_sides(x: np.ndarray) -> np.ndarray:
+        one, other = (side.reshape(len(x), 16) @ kernel + bias for side in (x, x[:, :, ::-1]))
+        return (one + other) / 2 if flip else one
 
-    logits = of_both_sides(x)
-    if views == 6:
+    logits = of_its_sides(x)
+    if shift:
         around = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-        moved = [of_both_sides(around[:, i : i + 4, i : i + 4]) for i in (0, 2)]
+        moved = [of_its_sides(around[:, i : i + 4, i : i + 4]) for i in (0, 2)]
         logits = logits / 2 + sum(moved) / 4
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     score = evaluate(programs.eval_step, variables, split, batch_size=5)

@@ -92,7 +92,6 @@ def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
         ("schedule.start", 0.2, ["= 0.2", "would change nothing", "warmup_steps"]),
         ("schedule.start", 1.5, ["= 1.5", "fraction of the peak", "in [0, 1)"]),
         ("schedule.end", -0.5, ["= -0.5", "fraction of the peak", "in [0, 1)"]),
-        ("train.eval_views", 3, ["= 3", "1, 2, 6"]),
         ("schedule.warmup_rate", 0.01, ["= 0.01", "would change nothing", "warmup_steps"]),
         ("model.dtype", "bfloat", ["'bfloat'", "bfloat16, float32", "'bfloat16'?"]),
         ("optimizer.name", "sdg", ["'sdg'", "adamw, sgd", "'sgd'?"]),
