@@ -41,7 +41,7 @@ CLAIM = {
             "question": "Is that cost small?",
             "treatment": "one_7x7_stride_2",
             "baseline": "three_3x3",
-            "expect": "equivalent",
+            "expect": "not worse",
             "margin": 3.0,
         },
         {

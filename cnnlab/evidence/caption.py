@@ -41,7 +41,7 @@ def _how_to_read(claim: Claim) -> list[str]:
         f"The {name}{unit} is the mean over seeds ± half the {level} t interval (left out for a "
         f"single run or runs that all agree); differences come with their {level} Welch interval, "
         f"and p, by Holm for {tests} comparison{'s' * (tests > 1)}, decides below "
-        f"{SIGNIFICANCE}{_equivalence_clause(claim)}. What is undecided says with how many runs an "
+        f"{SIGNIFICANCE}{_margin_clauses(claim)}. What is undecided says with how many runs an "
         f"arm it should be decided with {POWER:.0%} probability, if difference and spread are as "
         "seen.",
         "Weights are all trainable parameters; a MAC is one multiply-add; MACs and activation "
@@ -73,10 +73,13 @@ def _data(record: Record) -> str:
     return f"{record.dataset['title']}, fingerprint {record.dataset['fingerprint']}"
 
 
-def _equivalence_clause(claim: Claim) -> str:
-    if all(comparison.expect != "equivalent" for comparison in claim.comparisons):
-        return ""
-    return ", equivalence by two one-sided Welch tests"
+def _margin_clauses(claim: Claim) -> str:
+    clauses = {
+        "not worse": ", no loss by a Welch test of the margin",
+        "equivalent": ", equivalence by two one-sided Welch tests",
+    }
+    asked = {comparison.expect for comparison in claim.comparisons}
+    return "".join(clause for expect, clause in clauses.items() if expect in asked)
 
 
 def _convolutions(record: Record) -> str:

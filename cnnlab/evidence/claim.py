@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 from cnnlab.names import unknown
 
-Expectation = Literal["better", "worse", "equivalent"]
+Expectation = Literal["better", "worse", "not worse", "equivalent"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Comparison:
     Attributes:
         treatment: name of the arm the claim speaks of.
         baseline: name of the arm it is held against, or a number in the metric's unit.
-        expect: what the claim says of the treatment: "better", "worse" or "equivalent".
+        expect: what the claim says of the treatment: "better", "worse", "not worse" or
+            "equivalent".
         question: the comparison in words.
-        margin: for "equivalent" alone, the largest difference that counts as none, in the
-            metric's unit (points for errors in percent).
+        margin: for "not worse" and "equivalent" alone, the largest difference that counts as none,
+            in the metric's unit (points for errors in percent).
         paper: what a paper reports for the same question.
         beyond: names of two arms, whose difference the first one is held against.
         metric: what is compared, if it is not the claim's metric.
@@ -74,15 +75,15 @@ class Comparison:
         if self.expect not in choices:
             raise ValueError(unknown("expect", self.expect, choices))
         self._check_arms()
-        if self.expect != "equivalent":
+        if self.expect in ("better", "worse"):
             if self.margin is not None:
                 raise ValueError(
                     f"margin={self.margin} with expect={self.expect!r}: "
-                    'only "equivalent" is judged against a margin'
+                    'only "not worse" and "equivalent" are judged against a margin'
                 )
         elif self.margin is None or not (math.isfinite(self.margin) and self.margin > 0):
             raise ValueError(
-                f'expect="equivalent" needs a positive margin, got {self.margin}: the largest '
+                f"expect={self.expect!r} needs a positive margin, got {self.margin}: the largest "
                 "difference that counts as none"
             )
 
@@ -119,8 +120,8 @@ class Comparison:
     @property
     def expectation(self) -> str:
         """What the claim expects, in words: ``deep worse than shallow``."""
-        link = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}
-        words = f"{self.treatment} {link[self.expect]} {self.baseline}"
+        link = "to" if self.expect == "equivalent" else "than"
+        words = f"{self.treatment} {self.expect} {link} {self.baseline}"
         return f"{words}, beyond {' against '.join(self.beyond)}" if self.beyond else words
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 from cnnlab.evidence.ablation import Ablation
+from cnnlab.evidence.claim import Comparison
 from cnnlab.evidence.overview import NOT_RUN, Result
 from cnnlab.evidence.plots import held_against
 from cnnlab.evidence.statistics import Interval, mean_interval
@@ -161,13 +162,20 @@ def _differences(result: Result, metric: str) -> Plot | None:
             outcome=verdict.outcome,
             estimate=axis.place(verdict.difference.estimate) if verdict.difference else None,
             ends=_places(axis, verdict.difference),
-            margin=(axis.place(-margin), axis.place(margin)) if margin else None,
+            margin=_margin(axis, verdict.comparison),
         )
-        for verdict, margin in zip(verdicts, margins, strict=True)
+        for verdict in verdicts
     )
     unit = metric_unit(metric)
     title = f"difference in {metric_name(metric)}{',' * bool(unit)}{unit}"
     return Plot(title, rows, axis.ticks, (axis.place(0.0), "no difference"))
+
+
+def _margin(axis: Axis, comparison: Comparison) -> tuple[float, float] | None:
+    if comparison.margin is None:
+        return None
+    low = 0.0 if comparison.expect == "not worse" else axis.place(-comparison.margin)
+    return low, axis.place(comparison.margin)
 
 
 def _ends(intervals: Iterable[Interval | None]) -> Iterator[float]:

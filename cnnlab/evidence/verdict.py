@@ -6,6 +6,8 @@ runs,
 
 - **better** is supported when d is below 0, **worse** when d is above 0, and refuted when d is on
   the other side, if a two-sided Welch test rejects that d is 0;
+- **not worse** ("with no loss") is supported when d is below the margin, refuted when it is above,
+  if a two-sided Welch test rejects that d is the margin;
 - **equivalent** is supported when two one-sided Welch tests reject that d is outside
   -margin .. margin, and refuted when a Welch test rejects that it is within;
 - a test rejects when its p, adjusted by Holm for the number of the claim's comparisons, is below
@@ -24,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnnlab.evidence.claim import Claim, Comparison
@@ -123,18 +125,32 @@ class _Case:
         return tuple(map(len, self.samples))
 
     @property
+    def limit(self) -> float:
+        """Where the claim's side of the differences begins or ends, of those with two sides."""
+        return (self.comparison.margin or 0.0) if self.comparison.expect == "not worse" else 0.0
+
+    @property
+    def margin(self) -> float | None:
+        """Of an equivalence."""
+        return self.comparison.margin if self.comparison.expect == "equivalent" else None
+
+    @property
     def inside(self) -> bool:
         """Whether the estimate speaks for an equivalence."""
-        margin = self.comparison.margin
-        return bool(margin and self.contrast and abs(self.contrast.estimate) <= margin)
+        return bool(self.margin and self.contrast and abs(self.contrast.estimate) <= self.margin)
+
+    @property
+    def tested(self) -> Contrast | None:
+        """The difference from where it should lie beyond."""
+        found = self.contrast
+        return replace(found, estimate=found.estimate - self.limit) if found else None
 
     @property
     def p(self) -> float | None:
-        if self.contrast is None:
+        if self.tested is None:
             return None
-        margin = self.comparison.margin or 0.0
-        test = self.contrast.p_inside if self.inside else self.contrast.p_outside
-        return float(test(margin))
+        test = self.tested.p_inside if self.inside else self.tested.p_outside
+        return float(test(self.margin or 0.0))
 
 
 def judge_claim(claim: Claim, records: Iterable[Record]) -> list[Verdict]:
@@ -162,15 +178,15 @@ def _case(claim: Claim, comparison: Comparison, records: Sequence[Record]) -> _C
 
 
 def _judge(case: _Case, p_adjusted: float, tests: int) -> Verdict:
-    comparison, metric, found = case.comparison, case.metric, case.contrast
-    if found is None:
+    comparison, metric, found, tested = case.comparison, case.metric, case.contrast, case.tested
+    if found is None or tested is None:
         reason = _no_interval(comparison, case.n)
         return Verdict(comparison, metric, "undecided", case.n, None, None, None, None, reason)
     difference, needed = found.interval(), None
     outcome: Outcome = "supported" if _as_claimed(case, difference) else "refuted"
     if p_adjusted >= SIGNIFICANCE:
         outcome = "undecided"
-        needed = runs_needed(found, comparison.margin, SIGNIFICANCE / tests)
+        needed = runs_needed(tested, case.margin, SIGNIFICANCE / tests)
     reason = _reason(case, difference, outcome, p_adjusted, needed)
     return Verdict(
         comparison, metric, outcome, case.n, difference, case.p, p_adjusted, needed, reason
@@ -218,7 +234,7 @@ def _as_claimed(case: _Case, difference: Interval) -> bool:
     """Whether the estimate lies where the claim says, shown or not."""
     if case.comparison.expect == "equivalent":
         return case.inside
-    return (difference.estimate < 0) == (case.comparison.expect == "better")
+    return (difference.estimate < case.limit) == (case.comparison.expect != "worse")
 
 
 def _reason(
@@ -237,11 +253,12 @@ def _reason(
 
 def _place(case: _Case, difference: Interval) -> str:
     """Where the estimate lies, in words."""
-    margin = case.comparison.margin
-    if margin is None:
-        return "below 0" if difference.estimate < 0 else "above 0"
-    side = "within" if case.inside else "outside"
-    return f"{side} ±{format_metric(margin, case.metric)}{metric_unit(case.metric)}"
+    unit = metric_unit(case.metric)
+    if case.margin is not None:
+        side = "within" if case.inside else "outside"
+        return f"{side} ±{format_metric(case.margin, case.metric)}{unit}"
+    limit = f"{format_metric(case.limit, case.metric, '+')}{unit}" if case.limit else "0"
+    return f"below {limit}" if difference.estimate < case.limit else f"above {limit}"
 
 
 def _equals(p: str) -> str:

@@ -73,17 +73,21 @@ def test_metric_can_be_another() -> None:
         ({**CONFIG, "statment": "x"}, "key of a Claim: 'statment'.*mean 'statement'"),
         ({k: v for k, v in CONFIG.items() if k != "source"}, "a Claim needs source"),
         ({**CONFIG, "comparisons": ()}, "'E1' has no comparison"),
-        (changed(0, expect="beter"), "expect: 'beter'.*better, worse, equivalent.*mean 'better'"),
+        (
+            changed(0, expect="beter"),
+            "expect: 'beter'.*better, worse, not worse, equivalent.*mean 'better'",
+        ),
         (changed(0, baselin="x"), "key of a Comparison: 'baselin'.*mean 'baseline'"),
         (changed(0, paper={"valu": "7"}), "key of a PaperFigure: 'valu'.*mean 'value'"),
         (changed(0, paper={"value": "7"}), "a PaperFigure needs source"),
         (changed(0, baseline="three_3x3"), "'three_3x3' is compared with itself"),
-        (changed(0, margin=0.5), "margin=0.5 with expect='better': only \"equivalent\""),
+        (changed(0, margin=0.5), "margin=0.5 with expect='better': only \"not worse\""),
         (changed(0, beyond=("linear",)), r"beyond = \('linear',\) must be two arms"),
         (changed(0, beyond=("linear", "linear")), "'linear' is compared with itself"),
         (changed(0, baseline=7, beyond=("linear", "one_7x7")), "baseline=7 is a number and has no"),
         (changed(0, baseline=float("nan")), "baseline=nan is neither an arm nor a finite number"),
         (changed(1, margin=None), "needs a positive margin, got None"),
+        (changed(0, expect="not worse"), "expect='not worse' needs a positive margin, got None"),
         (changed(1, margin=-0.5), "needs a positive margin, got -0.5"),
         (changed(1, margin=float("nan")), "needs a positive margin, got nan"),
     ],
@@ -111,6 +115,8 @@ def test_an_interaction_and_a_number() -> None:
     assert (number.arms, number.weights, number.constant) == (("linear",), (1,), 6.5)
     assert number.difference == "linear - 6.5"
     assert number.expectation == "linear equivalent to 6.5"
+    no_loss = Claim.from_config(changed(1, expect="not worse")).comparisons[1]
+    assert no_loss.expectation == "linear not worse than one_7x7"
     plain = EXPECTED.comparisons[0]
     assert (plain.arms, plain.weights) == (("three_3x3", "one_7x7"), (1, -1))
 

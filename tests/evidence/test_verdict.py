@@ -43,6 +43,10 @@ def judge(one: Comparison, records: list[Record], metric: str = "test_error") ->
         ("equivalent", 1.01, LOW, ACROSS, "undecided", "-1.00 .* is not shown to lie within"),
         ("equivalent", 0.99, ACROSS, LOW, "undecided", "1.00 .* is not shown to lie outside"),
         ("equivalent", 0.05, LOW, CLOSE, "undecided", "is not shown to lie within"),
+        ("not worse", 1.0, LOW, HIGH, "supported", r"-10.00 .* lies below \+1.00 points \(Holm"),
+        ("not worse", 1.0, LOW, CLOSE, "supported", r"lies below \+1.00 points"),
+        ("not worse", 1.0, HIGH, LOW, "refuted", r"10.00 .* lies above \+1.00 points"),
+        ("not worse", 1.0, ACROSS, LOW, "undecided", r"1.00 .* is not shown to lie .* \+1.00"),
         ("better", None, LOW, [], "undecided", "^b not run$"),
         ("better", None, [], [], "undecided", "^a and b not run$"),
         ("equivalent", 1.0, [], LOW, "undecided", "^a not run$"),
@@ -79,6 +83,8 @@ def test_every_rule(
         (10.1, "better", None, "undecided"),
         (10.1, "equivalent", 1.0, "supported"),
         (20.0, "equivalent", 1.0, "refuted"),
+        (9.9, "not worse", 1.0, "supported"),
+        (8.5, "not worse", 1.0, "refuted"),
     ],
 )
 def test_an_arm_against_a_number(
@@ -181,6 +187,18 @@ class TestErrorRates:
         assert found is not None
         outside = np.abs(found.estimate) > 1.0
         assert np.mean(outside & (found.p_outside(1.0) < SIGNIFICANCE)) <= 0.05
+
+    def test_no_loss_is_a_difference_from_the_margin(self, records_of: Make) -> None:
+        """Of a loss as large as the margin one verdict in twenty is false, on either side."""
+        generator = np.random.default_rng(6)
+        draws = [
+            {"a": generator.normal(11, 1, 5), "b": generator.normal(10, 1, 5)} for _ in range(2000)
+        ]
+        outcomes = [
+            judge(comparison("not worse", 1.0), records_of(drawn)).outcome for drawn in draws
+        ]
+        for outcome in ("supported", "refuted"):
+            assert 0.015 < outcomes.count(outcome) / len(outcomes) < 0.035
 
     def test_verdicts_of_whole_claims(self, records_of: Make) -> None:
         """400 tables: what is known to be so is supported, nothing else is (but one in twenty)."""
