@@ -24,6 +24,7 @@ from cnnlab import ops, training
 from cnnlab.data import Dataset
 from cnnlab.evidence import Ablation
 from cnnlab.launch import launch
+from cnnlab.training.averaging import averaging
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score
@@ -85,7 +86,7 @@ def _bare(
         build_model(recipe, dataset.classes),
         optimizer(recipe, programs.plan),
         label_smoothing=recipe.optimizer.label_smoothing,
-        ema_decay=recipe.optimizer.ema_decay,
+        averaging=averaging(recipe, programs.plan),
     )
     step = jax.jit(ops.using(ops.preferred())(update), donate_argnums=0)
     key, first = jax.random.key(2), jnp.asarray(False)

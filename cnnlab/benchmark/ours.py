@@ -27,7 +27,7 @@ def network(model: str) -> linen.Module:
 
 def training(model: linen.Module, optimizer: optax.GradientTransformation) -> Training:
     """The step that runs train with."""
-    update = make_update(model, optimizer, label_smoothing=0.0, ema_decay=0.0)
+    update = make_update(model, optimizer, label_smoothing=0.0)
 
     def create(key: Array) -> State:
         return create_state(model, optimizer, key, jnp.zeros((1, *IMAGE)), averaged=False)

@@ -160,12 +160,11 @@ class Whiten(Layer):
 
     They are `ops.whitening_filters` of the images that the network was initialised with, and the
     same with the other sign, so that a non-linearity behind them loses nothing (Jordan 2024, arXiv
-    2404.00498). No padding. Parameters: bias [K] (zeros), if any; statistics (collection
-    `batch_stats`): kernel [F, F, C, K].
+    2404.00498). No padding and no parameters; statistics (collection `batch_stats`):
+    kernel [F, F, C, K].
     """
 
     kernel_size: int
-    use_bias: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -186,10 +185,7 @@ class Whiten(Layer):
             return jnp.concatenate([half, -half], axis=-1)
 
         kernel = self.variable("batch_stats", "kernel", filters).value
-        bias = None
-        if self.use_bias:
-            bias = self.param("bias", linen.initializers.zeros, kernel.shape[-1:])
-        return ops.conv2d(x.astype(self.dtype), kernel, bias)
+        return ops.conv2d(x.astype(self.dtype), kernel)
 
 
 class Dense(Layer):

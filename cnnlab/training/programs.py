@@ -13,6 +13,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from cnnlab import data, models, ops
 from cnnlab.data import Dataset
 from cnnlab.training import placement
+from cnnlab.training.averaging import averaging
 from cnnlab.training.feed import Feed, feed_of
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.recipe import Plan, RecipeError, plan
@@ -101,18 +102,18 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
         RecipeError, PatternError: as `build_model`; durations that do not go with the training set.
     """
     feed, model = feed_of(recipe, dataset), build_model(recipe, dataset.classes)
-    ema, durations = recipe.optimizer.ema_decay, plan(recipe, feed.examples)
-    adapt = optimizer(recipe, durations)
+    durations = plan(recipe, feed.examples)
+    adapt, average = optimizer(recipe, durations), averaging(recipe, durations)
 
     def create(key: Array, images: Array) -> State:
         examples = data.normalise(images, feed.mean, feed.std)
-        return create_state(model, adapt, key, examples, averaged=ema > 0)
+        return create_state(model, adapt, key, examples, averaged=average is not None)
 
     update = make_update(
         model,
         adapt,
         label_smoothing=recipe.optimizer.label_smoothing,
-        ema_decay=ema,
+        averaging=average,
         groups=recipe.model.batch_norm_groups,
     )
     eval_step = make_eval_step(

@@ -52,6 +52,7 @@ def default_recipe() -> ConfigDict:
             "norm_bias_factor": 1.0,  # what the rate is multiplied by for the biases of norms
             "label_smoothing": 0.0,
             "ema_decay": 0.0,  # 0: the final parameters are evaluated, not their average
+            "lookahead": 0,  # every so many steps training goes back to an average; 0: never
         }
     )
     recipe.schedule = ConfigDict({"name": "cosine"})
@@ -249,6 +250,12 @@ def _check_numbers(recipe: ConfigDict) -> None:
         )
     for key in ("momentum", "label_smoothing", "ema_decay"):
         _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
+    _within("optimizer.lookahead", recipe.optimizer.lookahead, 0, None)
+    if recipe.optimizer.lookahead and recipe.optimizer.ema_decay:
+        raise RecipeError(
+            f"optimizer.lookahead = {recipe.optimizer.lookahead} and optimizer.ema_decay = "
+            f"{recipe.optimizer.ema_decay:g} each keep an average: set one of them to 0"
+        )
     for key in ("start", "end"):
         _within(f"schedule.{key} (a fraction of the peak)", recipe.schedule[key], 0, 1)
     for key in ("learning_rate", "weight_decay", "norm_bias_factor"):

@@ -14,6 +14,7 @@ from jax import Array
 from jax.sharding import Sharding
 
 from cnnlab import data
+from cnnlab.training.averaging import Averaging
 from cnnlab.training.state import State, Tally
 
 Update = Callable[[State, Array, Array, Array, Array], State]
@@ -52,7 +53,7 @@ def make_update(
     optimizer: optax.GradientTransformation,
     *,
     label_smoothing: float,
-    ema_decay: float,
+    averaging: Averaging | None = None,
     groups: int = 1,
 ) -> Update:
     """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
@@ -85,12 +86,13 @@ def make_update(
         )(state.params, x, y, stream(key, DROPOUT, state.step))
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, change)
-        average = state.average
-        if average is not None:
-            fresh = {"params": params, "batch_stats": batch_stats}
-            average = optax.incremental_update(fresh, average, 1 - ema_decay)
+        fresh, average = {"params": params, "batch_stats": batch_stats}, state.average
+        if averaging:
+            fresh, average = averaging(fresh, average, state.step)
         tally = _count(state, loss, wrong(logits, y), first)
-        return State(state.step + 1, params, batch_stats, opt_state, average, tally)
+        return State(
+            state.step + 1, fresh["params"], fresh["batch_stats"], opt_state, average, tally
+        )
 
     return update
 

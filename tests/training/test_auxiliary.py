@@ -44,7 +44,7 @@ def one_step(model, x, y):
     """The state before and after a step of gradient descent at rate 1: they differ by it."""
     descent = optax.sgd(1.0)
     start = create_state(model, descent, KEY, x, averaged=False)
-    update = make_update(model, descent, label_smoothing=SMOOTHING, ema_decay=0.0)
+    update = make_update(model, descent, label_smoothing=SMOOTHING)
     return start, jax.jit(update)(start, x, y, KEY, jnp.bool_(True))
 
 
@@ -121,7 +121,7 @@ def test_googlenet_with_heads_takes_the_step():
         return create_state(model, descent, key, jnp.zeros((1, 80, 80, 3)), averaged=False)
 
     state = jax.eval_shape(create, KEY)
-    update = make_update(model, descent, label_smoothing=0.0, ema_decay=0.0)
+    update = make_update(model, descent, label_smoothing=0.0)
     after = jax.eval_shape(update, state, x, y, KEY, jax.ShapeDtypeStruct((), bool))
     assert {"aux1", "aux2"} <= set(after.params)
     assert jax.tree.structure(after) == jax.tree.structure(state)

@@ -33,7 +33,7 @@ def one_step(model: linen.Module, x: jax.Array, y: jax.Array, groups: int) -> St
     """A step of gradient descent at rate 1, which is linear in the gradient."""
     descent = optax.sgd(1.0)
     start = create_state(model, descent, KEY, X, averaged=False)
-    update = make_update(model, descent, label_smoothing=0.1, ema_decay=0.0, groups=groups)
+    update = make_update(model, descent, label_smoothing=0.1, groups=groups)
     return jax.jit(update)(start, x, y, KEY, jnp.bool_(True))
 
 

@@ -89,9 +89,7 @@ def test_a_step_is_the_update_on_its_batch(recipe: Callable[..., ConfigDict]) ->
     options = {"batch_size": 8, "rows": np.arange(8), "smallest": 0.08, "flip": True}
     batches = list(records.training_batches(range(4, 8), seed=5, **options))
     model = build_model(streamed, 1000)
-    update = jax.jit(
-        make_update(model, optimizer(streamed, programs.plan), label_smoothing=0.0, ema_decay=0.0)
-    )
+    update = jax.jit(make_update(model, optimizer(streamed, programs.plan), label_smoothing=0.0))
     fresh = programs.create(key)
     state = fresh.replace(step=jnp.int32(4))
     expected = jax.tree.map(jnp.copy, state)

@@ -13,6 +13,7 @@ from cnnlab import models, ops
 from cnnlab.data import Dataset
 from cnnlab.training import placement
 from cnnlab.training import step as steps_module
+from cnnlab.training.averaging import moving_average
 from cnnlab.training.feed import training_set
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.programs import Programs, build_model, compile_programs
@@ -74,16 +75,24 @@ def by_hand(recipe: ConfigDict, tiny: Dataset, state: State, orders: list[np.nda
             lambda p, g, v, rate=rate: p - rate * (g + 0.8 * v), params, gradient, velocity
         )
         fresh = {"params": params, "batch_stats": stats}
-        average = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, average, fresh)
+        kept = 0.75
+        if recipe.optimizer.lookahead:
+            kept = 0.95**2 * ((step + 1) / 9) ** 3 if step % 2 else 1.0
+        average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, fresh)  # noqa: B023
+        if recipe.optimizer.lookahead and step % 2:
+            fresh = average
+            params, stats = fresh["params"], fresh["batch_stats"]
         losses.append(float(loss))
         wrongs.append(int((np.asarray(logits).argmax(-1) != labels[batch]).sum()))
     return fresh | {"average": average, "losses": losses, "wrongs": wrongs}
 
 
+@pytest.mark.parametrize("lookahead", [0, 2])
 def test_five_steps_are_those_written_by_hand(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+    make_recipe: Callable[..., ConfigDict], tiny: Dataset, lookahead: int
 ) -> None:
-    recipe = make_recipe(PLAIN)
+    changes = {"optimizer.lookahead": lookahead, "optimizer.ema_decay": 0.0} if lookahead else {}
+    recipe = make_recipe(PLAIN | changes)
     programs = compile_programs(recipe, tiny)
     start = programs.create(KEY)
     orders = [np.asarray(programs.feed.order(KEY, epoch)) for epoch in (0, 1)]
@@ -276,7 +285,9 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
     recipe = make_recipe(PLAIN | {"augment.crop_padding": 1, "augment.flip": True})
     model = models.pattern("INPUT -> CONV3-2 -> BN -> RELU -> DROP0.5 -> FC", classes=3)
     adapt = optimizer(recipe, plan(recipe, 10))
-    update = steps_module.make_update(model, adapt, label_smoothing=0.2, ema_decay=0.75)
+    update = steps_module.make_update(
+        model, adapt, label_smoothing=0.2, averaging=moving_average(0.75)
+    )
     train_step = steps_module.make_train_step(
         update,
         mean=jnp.zeros(1),
