@@ -1,7 +1,8 @@
-"""E5: does max pooling work better than average pooling and L2 pooling?
+"""E5: does max pooling work better than average pooling?
 
 N0 ("General pooling") says that max pooling "has been shown to work better in practice" than
-average pooling, once usual, and names L2 pooling besides. The arms differ in what a 2x2 window
+average pooling, once usual, and names L2 pooling, of which it says nothing of the kind: that is a
+question besides. The arms differ in what a 2x2 window
 comes to and in nothing else: weights, MACs and maps are equal.
 
     python experiments/ablate.py --config configs/pooling_kind.py:digits

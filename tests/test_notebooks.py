@@ -27,9 +27,9 @@ def kinds(cell):
 
 
 def words(cell):
-    shown = ("text/plain", "text/html")
+    """What a reader sees: the HTML, else the plain text."""
     data = [output.data for output in cell.outputs if "data" in output]
-    return [{kind: each[kind] for kind in shown if kind in each} for each in data]
+    return [each.get("text/html", each.get("text/plain")) for each in data]
 
 
 def test_runs_from_start_to_end_and_shows_what_is_kept(notebook, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from cnnlab import nn
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import Pattern
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Call(NamedTuple):
@@ -32,8 +32,8 @@ class Call(NamedTuple):
         return self.name if self.time == 1 else f"{self.name}#{self.time}"
 
 
-def spread(found: Sequence[T], most: int) -> list[T]:
-    """All, or of many so many, evenly spaced from the first to the last."""
+def spread(found: Sequence[_T], most: int) -> list[_T]:
+    """All if there are at most `most`, else so many, evenly from the first to the last."""
     places = np.linspace(0, len(found) - 1, min(len(found), most)).round().astype(int)
     return [found[place] for place in places]
 

@@ -75,7 +75,7 @@ def _data(record: Record) -> str:
 
 def _margin_clauses(claim: Claim) -> str:
     clauses = {
-        "not worse": ", no loss by a Welch test of the margin",
+        "not worse": ", no loss by a two-sided Welch test of the margin",
         "equivalent": ", equivalence by two one-sided Welch tests",
     }
     asked = {comparison.expect for comparison in claim.comparisons}

@@ -76,7 +76,7 @@ class Row:
         runs: one an arm's run.
         estimate: place of the mean or the difference, if there is one.
         ends: places of its interval's ends, if it has one.
-        margin: places between which a difference counts as none, if asked.
+        margin: places between which a difference is no loss, or none at all, if asked.
     """
 
     label: str

@@ -37,8 +37,9 @@ _INTRODUCTION = """\
 Each sentence that the notes ask their reader to believe, and what happened when it was tried.
 `make results` prints this page, and all tables and figures, from the records that lie beside them
 (`<preset>.jsonl`, a line a run); nothing here is typed by hand. How a verdict is reached stands at
-the top of [`verdict.py`](../cnnlab/evidence/verdict.py); a refuted claim is a finding, and one that
-was not run says so."""
+the top of [`verdict.py`](../cnnlab/evidence/verdict.py). A claim's verdict is that of its first
+comparison; the others, controls among them, are counted beside it. A refuted claim is a finding,
+and one that was not run says so."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Result:
 
     @property
     def others(self) -> str:
-        """How the claim's other comparisons came out, counted: "2 supported, 1 undecided"."""
+        """How the other comparisons came out, "2 supported, 1 undecided"; empty if not run."""
+        if not self.records:
+            return ""
         counts = Counter[str](verdict.outcome for verdict in self.verdicts[1:])
         return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
 
@@ -137,7 +140,10 @@ def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
 
 
 def summary(results: Sequence[Result], folder: str = "") -> str:
-    """A table of claims: verdict, difference, runs an arm, and links that begin with `folder`."""
+    """A table of claims: the verdict and its numbers, the other comparisons' outcomes, and a link.
+
+    The links begin with `folder`.
+    """
     if not any(result.records for result in results):
         return "Not run."
     rows = [_summary_row(result, folder) for result in results]
@@ -152,7 +158,7 @@ def _summary_row(result: Result, folder: str) -> dict[str, str]:
         "difference [95%]": result.difference,
         "n": format_n(verdict.n) if result.records else "",
         "n to decide": format_runs(verdict.runs_needed) if verdict.runs_needed else "",
-        "other comparisons": result.others if result.records else "",
+        "other comparisons": result.others,
         "": f"[table]({folder}{result.page})" if result.records else "",
     }
 

@@ -28,6 +28,7 @@ def short_setting(
 ) -> None:
     """A few epochs of CIFAR-10 in small batches, which CPUs like, without crops.
 
+    Each arm has the one of `rates` that validation likes best; none given, the recipe's own rate.
     With random crops every arm of E1 under-fitted in a pilot, by its validation error.
     """
     config.rates = rates
@@ -43,7 +44,10 @@ def short_setting(
 
 
 def long_setting(config: ConfigDict, *, rates: tuple[float, ...] = (0.05, 0.1, 0.2)) -> None:
-    """CIFAR-10 by the long schedule of He et al. 2015 (sec. 4.2), and an epoch of warm-up."""
+    """CIFAR-10 by the long schedule of He et al. 2015 (sec. 4.2), and an epoch of warm-up.
+
+    `rates` as in `short_setting`.
+    """
     config.rates = rates
     config.data.name = "cifar10"
     config.train.update(batch_size=128, epochs=164.0, evaluate_epochs=4.0, checkpoint_epochs=4.0)

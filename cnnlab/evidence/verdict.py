@@ -7,7 +7,8 @@ runs,
 - **better** is supported when d is below 0, **worse** when d is above 0, and refuted when d is on
   the other side, if a two-sided Welch test rejects that d is 0;
 - **not worse** ("with no loss") is supported when d is below the margin, refuted when it is above,
-  if a two-sided Welch test rejects that d is the margin;
+  if a two-sided Welch test rejects that d is the margin: two-sided since either side is a verdict,
+  so that it asks more of the loss than an equivalence does;
 - **equivalent** is supported when two one-sided Welch tests reject that d is outside
   -margin .. margin, and refuted when a Welch test rejects that it is within;
 - a test rejects when its p, adjusted by Holm for the number of the claim's comparisons, is below
@@ -126,22 +127,22 @@ class _Case:
 
     @property
     def limit(self) -> float:
-        """Where the claim's side of the differences begins or ends, of those with two sides."""
+        """What the difference is tested against: the margin of "not worse", else 0."""
         return (self.comparison.margin or 0.0) if self.comparison.expect == "not worse" else 0.0
 
     @property
-    def margin(self) -> float | None:
-        """Of an equivalence."""
+    def band(self) -> float | None:
+        """The margin of "equivalent", which lies on both sides of 0."""
         return self.comparison.margin if self.comparison.expect == "equivalent" else None
 
     @property
     def inside(self) -> bool:
         """Whether the estimate speaks for an equivalence."""
-        return bool(self.margin and self.contrast and abs(self.contrast.estimate) <= self.margin)
+        return bool(self.band and self.contrast and abs(self.contrast.estimate) <= self.band)
 
     @property
     def tested(self) -> Contrast | None:
-        """The difference from where it should lie beyond."""
+        """The difference less the limit."""
         found = self.contrast
         return replace(found, estimate=found.estimate - self.limit) if found else None
 
@@ -150,7 +151,7 @@ class _Case:
         if self.tested is None:
             return None
         test = self.tested.p_inside if self.inside else self.tested.p_outside
-        return float(test(self.margin or 0.0))
+        return float(test(self.band or 0.0))
 
 
 def judge_claim(claim: Claim, records: Iterable[Record]) -> list[Verdict]:
@@ -178,15 +179,15 @@ def _case(claim: Claim, comparison: Comparison, records: Sequence[Record]) -> _C
 
 
 def _judge(case: _Case, p_adjusted: float, tests: int) -> Verdict:
-    comparison, metric, found, tested = case.comparison, case.metric, case.contrast, case.tested
-    if found is None or tested is None:
+    comparison, metric, tested = case.comparison, case.metric, case.tested
+    if case.contrast is None or tested is None:
         reason = _no_interval(comparison, case.n)
         return Verdict(comparison, metric, "undecided", case.n, None, None, None, None, reason)
-    difference, needed = found.interval(), None
+    difference, needed = case.contrast.interval(), None
     outcome: Outcome = "supported" if _as_claimed(case, difference) else "refuted"
     if p_adjusted >= SIGNIFICANCE:
         outcome = "undecided"
-        needed = runs_needed(tested, case.margin, SIGNIFICANCE / tests)
+        needed = runs_needed(tested, case.band, SIGNIFICANCE / tests)
     reason = _reason(case, difference, outcome, p_adjusted, needed)
     return Verdict(
         comparison, metric, outcome, case.n, difference, case.p, p_adjusted, needed, reason
@@ -254,9 +255,9 @@ def _reason(
 def _place(case: _Case, difference: Interval) -> str:
     """Where the estimate lies, in words."""
     unit = metric_unit(case.metric)
-    if case.margin is not None:
+    if case.band is not None:
         side = "within" if case.inside else "outside"
-        return f"{side} ±{format_metric(case.margin, case.metric)}{unit}"
+        return f"{side} ±{format_metric(case.band, case.metric)}{unit}"
     limit = f"{format_metric(case.limit, case.metric, '+')}{unit}" if case.limit else "0"
     return f"below {limit}" if difference.estimate < case.limit else f"above {limit}"
 

@@ -36,7 +36,8 @@ def moving_average(decay: float) -> Averaging:
 def lookahead(period: int, steps: int) -> Averaging:
     """Every so many steps the average moves towards the weights, and training goes on from there.
 
-    It keeps 0.95^period (s / steps)^3 of itself at step s of a run of `steps`: next to nothing at
+    What is evaluated is the average: steps after the last of these do not count. It keeps
+    0.95^period (s / steps)^3 of itself at step s of a run of `steps`: next to nothing at
     first (Zhang et al. 2019, arXiv 1907.08610, with the growing share of Jordan 2024, arXiv
     2404.00498, sec. 3.4).
     """

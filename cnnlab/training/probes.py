@@ -204,6 +204,8 @@ def lesion(network: Trained) -> dict[str, float]:
 def lesion_errors(network: Trained, removals: Sequence[Sequence[str]]) -> list[float]:
     """Test error in percent without the blocks of each removal, named as `analysis.lesion` does.
 
+    Of one view an image, whatever `train.eval_flip` and `train.eval_shift` say.
+
     Raises:
         ValueError: the network has no such blocks.
     """
@@ -238,7 +240,10 @@ class ShiftResponse(NamedTuple):
 
 
 def shift_responses(network: Trained) -> list[ShiftResponse]:
-    """What test images moved by 0, 1, ... REACH pixels do, each the mean over eight directions."""
+    """What test images moved by 0, 1, ... REACH pixels do, each the mean over eight directions.
+
+    Of one view an image, whatever `train.eval_flip` and `train.eval_shift` say.
+    """
     test = network.dataset.decoded("test")
 
     def forward(variables: Any, x: Array, by: Array) -> Array:

@@ -51,8 +51,8 @@ def default_recipe() -> ConfigDict:
             "weight_decay": 5e-4,  # kernels only
             "norm_bias_factor": 1.0,  # what the rate is multiplied by for the biases of norms
             "label_smoothing": 0.0,
-            "ema_decay": 0.0,  # 0: the final parameters are evaluated, not their average
-            "lookahead": 0,  # every so many steps training goes back to an average; 0: never
+            "ema_decay": 0.0,  # of a moving average, which is evaluated; 0: none is kept
+            "lookahead": 0,  # steps after which training goes back to an average; 0: it never does
         }
     )
     recipe.schedule = ConfigDict({"name": "cosine"})
@@ -160,7 +160,8 @@ def plan(recipe: ConfigDict, examples: int) -> Plan:
     """Durations in steps; an epoch is as many whole batches as `examples` gives.
 
     Raises:
-        RecipeError: the batch is larger than the training set, or warm-up longer than the run.
+        RecipeError: the batch is larger than the training set, warm-up or `lookahead` longer than
+            the run.
     """
     batch = recipe.train.batch_size
     if batch > examples:
@@ -168,6 +169,11 @@ def plan(recipe: ConfigDict, examples: int) -> Plan:
     per_epoch = examples // batch
     durations = [steps_of(recipe, *which, per_epoch) for which in _DURATIONS]
     found = Plan(*[per_epoch, *durations, recipe.train.log_steps])
+    if recipe.optimizer.lookahead > found.steps:
+        raise RecipeError(
+            f"optimizer.lookahead = {recipe.optimizer.lookahead} is never reached in a run of "
+            f"{found.steps} steps"
+        )
     if found.warmup >= found.steps:
         raise RecipeError(f"warm-up takes {found.warmup} steps of a run of {found.steps}")
     return found
@@ -194,7 +200,7 @@ def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
 
     Raises:
         RecipeError: a name that is not among the choices, a number out of range, a duration in
-            two units, a probe of runs that may end without a network.
+            two units, keys that do not go together, a probe of runs that may end without a network.
     """
     _one_of("data.name", recipe.data.name, datasets)
     _check_names(recipe)

@@ -102,6 +102,12 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
     dataset = dataset_of(recipe)
+    padding, sides = recipe.augment.crop_padding, dataset.image_shape[:2]
+    if recipe.augment.reflect and padding >= min(sides):
+        raise RecipeError(
+            f"augment.reflect = True: images of {sides[0]}x{sides[1]} have no "
+            f"{padding} pixels to mirror (augment.crop_padding)"
+        )
     model = build_model(recipe, dataset.classes)
     network = summarize(model, dataset.image_shape)
     probes.check(recipe.probe, model, dataset.image_shape)

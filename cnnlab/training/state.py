@@ -27,7 +27,7 @@ class Tally:
 
 @struct.dataclass
 class State:
-    """step [], params, batch_stats, optimiser state, their running average or None, tally."""
+    """step [], params, batch_stats, optimiser state, an average of the weights or None, tally."""
 
     step: Array
     params: Any
@@ -38,7 +38,7 @@ class State:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What evaluation uses: the running average where one is kept."""
+        """What evaluation uses: the average where one is kept."""
         return self.average or {"params": self.params, "batch_stats": self.batch_stats}
 
 

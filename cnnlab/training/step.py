@@ -201,7 +201,7 @@ def make_eval_step(
     """The step `(variables, images [N, H, W, C], labels [N]) -> (loss, wrong)`, each [N].
 
     The images are uint8, or float32 with no mean. What is scored are mean logits: with `flip` of an
-    image and its mirror image; with `shift` of it in place and, with half the weight, moved
+    image and its mirror image; with `shift` of it in place and moved, by weights 1/2, 1/4, 1/4,
     by a pixel, up and left and down and right (Jordan 2024, arXiv 2404.00498).
     """
 

@@ -211,6 +211,9 @@ def test_every_column_sorts(opened):
     assert click("n") == ["T1", "T10", "T2"]
     assert click("n") == ["T10", "T1", "T2"]
     assert click("n to decide")[0] == "T10"
+    click("other comparisons")
+    others = ["1 supported, 1 refuted", "2 supported", ""]  # by words; none is last
+    assert list(cells(opened, ".sortable")["other comparisons"]) == others
     assert click("preset") == order()
 
 

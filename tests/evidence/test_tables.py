@@ -121,6 +121,10 @@ def test_no_paper_no_column(claim: Claim, arms: list[str], records: list[Record]
     page = report_markdown(ablation_of(bare, arms), records, judge_claim(bare, records))
     assert "paper" not in page
     assert "equivalence" not in page
+    lossless = replace(claim.comparisons[0], expect="not worse", margin=1.0)
+    claim = replace(claim, comparisons=(lossless,))
+    page = report_markdown(ablation_of(claim, arms), records, judge_claim(claim, records))
+    assert "decides below 0.05, no loss by a two-sided Welch test of the margin." in page
 
 
 def test_nothing_run_yet(claim: Claim, arms: list[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import pytest
 from ml_collections import ConfigDict
 
+from cnnlab.training import inspect
 from cnnlab.training.recipe import (
     Plan,
     RecipeError,
@@ -78,6 +79,8 @@ def test_a_plan_is_whole_steps(make_recipe: Callable[..., ConfigDict]) -> None:
 def test_a_plan_that_cannot_be(make_recipe: Callable[..., ConfigDict]) -> None:
     with pytest.raises(RecipeError, match=r"train\.batch_size = 32 .* 31 training images"):
         plan(make_recipe({"train.steps": 9}), 31)
+    with pytest.raises(RecipeError, match=r"lookahead = 10 is never reached .* 9 steps"):
+        plan(make_recipe({"train.steps": 9, "optimizer.lookahead": 10}), 1257)
     recipe = make_recipe({"train.steps": 9, "schedule.warmup_steps": 9})
     with pytest.raises(RecipeError, match="9 steps of a run of 9"):
         plan(recipe, 1257)
@@ -197,3 +200,12 @@ def test_the_essence_tells_recipes_apart_and_knows_no_defaults() -> None:
         "optimizer": {"learning_rate": 0.3},
         "model": {"options": {"width": 4}},
     }
+
+
+def test_a_border_wider_than_the_image_cannot_be_mirrored(
+    make_recipe: Callable[..., ConfigDict],
+) -> None:
+    changes = {"train.steps": 9, "model.name": "INPUT -> FC", "augment.reflect": True}
+    inspect(make_recipe(changes | {"augment.crop_padding": 31}))
+    with pytest.raises(RecipeError, match="32x32 have no 32 pixels to mirror"):
+        inspect(make_recipe(changes | {"augment.crop_padding": 32}))
