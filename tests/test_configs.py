@@ -101,6 +101,7 @@ class TestPaperPresets:
         """A run of two steps of eight images, with nothing that takes longer."""
         recipe = ablation(name, "paper").recipe(arm, 0).unlock()
         recipe.train.update(batch_size=8, eval_batch_size=8, steps=2, epochs=0.0)
+        recipe.optimizer.lookahead = min(recipe.optimizer.lookahead, 2)
         recipe.train.update(evaluate_steps=0, evaluate_epochs=0.0)
         recipe.train.update(checkpoint_steps=0, checkpoint_epochs=0.0)
         recipe.schedule.update(warmup_steps=0, warmup_epochs=0.0, warmup_rate=0.0)

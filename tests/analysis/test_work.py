@@ -28,7 +28,7 @@ def array(*shape, dtype=jnp.float32):
 def step_work(name, batch, shape, dtype=jnp.float32, **options):
     model = models.create(name, dtype=dtype, **options)
     adapt = optax.sgd(0.1, momentum=0.9)
-    update = make_update(model, adapt, label_smoothing=0.0, ema_decay=0.0)
+    update = make_update(model, adapt, label_smoothing=0.0)
     key = jax.random.key(0)
     one = array(1, *shape)
     create = functools.partial(create_state, model, adapt, averaged=False)
