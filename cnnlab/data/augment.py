@@ -67,36 +67,35 @@ def augment(
             uint8 (with a mean) or float32 (without), or smaller than what they are to mirror.
     """
     images = jnp.asarray(images)
-    _check(images, jnp.float32 if mean is None else jnp.uint8, crop_padding, cutout)
+    _check(images, jnp.float32 if mean is None else jnp.uint8, crop_padding, cutout, reflect)
     number, height, width, _ = images.shape
-    if reflect and crop_padding >= min(height, width):
-        raise ValueError(f"images of {height}x{width} have no {crop_padding} pixels to mirror")
     rows, columns, mirror, *centre = _draw(key, number)
     keep = jnp.ones((number, height, width), bool)
     if crop_padding or flip:
-        rows = jnp.arange(height) + _integers(rows, -crop_padding, crop_padding + 1)
-        columns = jnp.arange(width) + _integers(columns, -crop_padding, crop_padding + 1)
+        rows = _shifted(rows, height, crop_padding, reflect)
+        columns = _shifted(columns, width, crop_padding, reflect)
         if flip:
             turned = mirror < 0.5 if mirrored is None else jnp.asarray(mirrored)[:, None]
             columns = jnp.where(turned, columns[:, ::-1], columns)
-        if reflect:
-            rows, columns = _reflected(rows, height), _reflected(columns, width)
         keep &= _rectangle(_inside(rows, height), _inside(columns, width))
         images = _gather(images, rows, columns)
     if cutout:
-        down = jnp.arange(height) - _integers(centre[0], 0, height) + cutout // 2
-        right = jnp.arange(width) - _integers(centre[1], 0, width) + cutout // 2
-        keep &= ~_rectangle(_inside(down, cutout), _inside(right, cutout))
+        keep &= ~_rectangle(_cut(centre[0], height, cutout), _cut(centre[1], width, cutout))
     return jnp.where(keep[..., None], normalise(images, mean, std), 0.0)
 
 
-def _check(images: jax.Array, dtype: DTypeLike, crop_padding: int, cutout: int) -> None:
+def _check(
+    images: jax.Array, dtype: DTypeLike, crop_padding: int, cutout: int, reflect: bool
+) -> None:
     if images.dtype != dtype or images.ndim != 4:
         wanted = f"{jnp.dtype(dtype).name} [N, H, W, C]"
         raise ValueError(f"images must be {wanted}, got {images.dtype} {images.shape}")
     for name, value in (("crop_padding", crop_padding), ("cutout", cutout)):
         if value < 0:
             raise ValueError(f"{name} must be 0 (off) or a number of pixels, got {value}")
+    height, width = images.shape[1:3]
+    if reflect and crop_padding >= min(height, width):
+        raise ValueError(f"images of {height}x{width} have no {crop_padding} pixels to mirror")
 
 
 def _draw(key: jax.Array, number: int) -> list[jax.Array]:
@@ -109,6 +108,17 @@ def _draw(key: jax.Array, number: int) -> list[jax.Array]:
 def _integers(draws: jax.Array, low: int, high: int) -> jax.Array:
     """Turn draws from [0, 1) into integers low..high-1."""
     return low + jnp.floor(draws * (high - low)).astype(jnp.int32)
+
+
+def _shifted(draws: jax.Array, size: int, padding: int, reflect: bool) -> jax.Array:
+    """Which pixels of an axis, padded, a window shows: int32 [N, size], out of range in zeros."""
+    index = jnp.arange(size) + _integers(draws, -padding, padding + 1)
+    return _reflected(index, size) if reflect else index
+
+
+def _cut(draws: jax.Array, size: int, cutout: int) -> jax.Array:
+    """Which of an axis's pixels lie in a cut around a pixel drawn at random: bool [N, size]."""
+    return _inside(jnp.arange(size) - _integers(draws, 0, size) + cutout // 2, cutout)
 
 
 def _rectangle(rows: jax.Array, columns: jax.Array) -> jax.Array:

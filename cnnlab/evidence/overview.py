@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
 from cnnlab.evidence.tables import VERDICT, readable_arms, readable_comparisons
 from cnnlab.evidence.verdict import (
+    Outcome,
     Verdict,
     format_difference,
     format_n,
@@ -28,7 +29,7 @@ from cnnlab.training import Record
 from cnnlab.training.recipe import identity
 
 NOT_RUN = "not run"
-OUTCOMES = ("supported", "refuted", "undecided", NOT_RUN)
+OUTCOMES = (*get_args(Outcome), NOT_RUN)
 """The order that verdicts are sorted in."""
 
 _INTRODUCTION = """\

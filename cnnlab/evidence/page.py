@@ -91,7 +91,7 @@ def _summary_row(result: Result) -> dict[str, Any]:
             format_runs(verdict.runs_needed) if verdict.runs_needed else "",
             verdict.runs_needed or "",
         ),
-        "others": Cell(*(2 * [result.others])),
+        "others": Cell(result.others, result.others),
         "preset": Cell(result.ablation.preset, result.ablation.preset),
     }
 

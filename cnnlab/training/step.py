@@ -90,9 +90,7 @@ def make_update(
         if averaging:
             fresh, average = averaging(fresh, average, state.step)
         tally = _count(state, loss, wrong(logits, y), first)
-        return State(
-            state.step + 1, fresh["params"], fresh["batch_stats"], opt_state, average, tally
-        )
+        return State(state.step + 1, **fresh, opt_state=opt_state, average=average, tally=tally)
 
     return update
 
