@@ -213,12 +213,10 @@ class TestWithoutFC:
     def test_head_is_all_that_differs(self, preset):
         found = arms("without_fc", preset)
         bodies = [layers(summary, "CONV", "BN", "POOL") for summary in found.values()]
-        assert bodies[0] == bodies[1] == bodies[2]
-        assert [len(layers(found[arm], "FC")) for arm in ("hidden_fc", "one_fc", "gap")] == [
-            3,
-            1,
-            1,
-        ]
+        assert bodies == [bodies[0]] * 4
+        heads = {arm: layers(summary, "FC", "DROP") for arm, summary in found.items()}
+        assert [len(heads[arm]) for arm in ("hidden_fc", "one_fc", "gap")] == [5, 1, 1]
+        assert heads["no_dropout"] == heads["hidden_fc"][::2]
         assert found["gap"].params < found["one_fc"].params < found["hidden_fc"].params / 2
 
 
