@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from cnnlab.training.placement import agreed, leads
+from cnnlab.training.placement import agreed, everywhere, leads
 from cnnlab.training.state import State, digest
 
 log = logging.getLogger("cnnlab")
@@ -55,7 +55,8 @@ class Checkpoints:
     def newest(self, like: State) -> State | None:
         """The newest state that reads back as it was written; damaged ones are said and set aside.
 
-        `like` has the shapes and types to expect. None where there is no good checkpoint.
+        `like` has the shapes and types to expect, in arrays or as `jax.eval_shape` gives them.
+        None where there is no good checkpoint.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step, older in zip(steps, [*steps, None][1:], strict=True):
@@ -79,7 +80,10 @@ class Checkpoints:
         self._manager.reload()
 
     def _read(self, step: int, like: State) -> State:
-        shapes: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        whole = everywhere()
+        shapes: Any = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), like
+        )
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(shapes), digest=ocp.args.JsonRestore()
         )

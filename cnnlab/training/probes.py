@@ -126,7 +126,7 @@ def load(folder: Path, directory: str | None = None) -> Trained:
     recipe.data.directory = directory or ""
     dataset = dataset_of(recipe)
     found = functions(recipe, dataset)
-    like = jax.jit(found.create)(jax.random.key(recipe.seed), found.feed.sample())
+    like = jax.eval_shape(found.create, jax.random.key(recipe.seed), found.feed.sample())
     checkpoints = Checkpoints(folder / "checkpoints")
     state = checkpoints.newest(like)
     checkpoints.close()

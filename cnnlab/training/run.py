@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -173,8 +174,8 @@ def _train(
 ) -> State:
     key, plan = placement.key_of(recipe.seed), programs.plan
     checkpoints = Checkpoints(folder / "checkpoints")
-    fresh = programs.create(stream(key, INIT, 0))
-    state = checkpoints.newest(fresh) or fresh
+    first = stream(key, INIT, 0)
+    state = checkpoints.newest(jax.eval_shape(programs.create, first)) or programs.create(first)
     step = int(state.step)
     title = f"{recipe.arm} seed {recipe.seed}".strip()
     if step:
