@@ -7,7 +7,7 @@ from cnnlab import models
 DEEP = {"inception_resnet_v2", "preact1001", "preact164", "resnet1202", "resnet152"}
 """Seconds to trace."""
 
-LONG = DEEP | {"googlenet", "inception_v4", "resnet34", "resnet50", "resnet101"}
+LONG = DEEP | {"googlenet", "googlenet_bn", "inception_v4", "resnet34", "resnet50", "resnet101"}
 LONG |= {f"{kind}{depth}" for kind in ("resnet", "plain") for depth in (32, 44, 56, 110)}
 LONG |= {f"vgg{depth}{norm}" for depth in ("13", "16_1x1", "19") for norm in ("", "_bn")}
 LONG |= {"preact110", "vgg16_bn"}
