@@ -31,7 +31,7 @@ PAPER = {
 CLAIM = {
     "id": "E17",
     "statement": "Full pre-activation is the best order of the steps in a deep net's blocks.",
-    "source": "N3, The ResNet Architecture; N0, Batch Normalization",
+    "source": "He et al. 2016, arXiv 1603.05027; N3 and N0 leave the order open",
     "metric": "test_error",
     "caveats": "",
     "comparisons": (

@@ -31,7 +31,7 @@ from cnnlab.evidence import DEEP_RATES, blank_config, preset_of, short_setting
 CLAIM = {
     "id": "E15",
     "statement": "A residual net survives the removal of any one block; a plain net does not.",
-    "source": "N3, The ResNet Architecture",
+    "source": "N3, The ResNet Architecture, after Veit et al. 2016, arXiv 1605.06431",
     "metric": "lesion_gap",
     "caveats": "",
     "comparisons": (

@@ -84,7 +84,7 @@ def claim(shallow: int, deep: int, depths: tuple[int, ...]) -> dict:
     return {
         "id": "E3",
         "statement": "Plain nets get worse when they get deeper, residual nets do not.",
-        "source": "N3, The ResNet Architecture",
+        "source": "N3, The ResNet Architecture, after He et al. 2015, arXiv 1512.03385",
         "metric": "test_error",
         "caveats": "",
         "comparisons": tuple(comparisons),

@@ -22,7 +22,7 @@ def caption(ablation: Ablation, records: Iterable[Record]) -> str:
         f"Data: {listed(_data(record) for record in records)}.",
         f"Preset: {ablation.preset}.",
         f"Seeds: {_seeds(records)}.",
-        _rates(ablation),
+        rates(ablation),
         _diverged(records),
         *_how_to_read(ablation.claim),
         f"Commit: {listed(_commit(record) for record in records)}.",
@@ -45,16 +45,18 @@ def _how_to_read(claim: Claim) -> list[str]:
         f"arm it should be decided with {POWER:.0%} probability, if difference and spread are as "
         "seen.",
         "Weights are all trainable parameters; a MAC is one multiply-add; MACs and activation "
-        "memory (float32) are of one image, forward.",
+        "memory (float32) are of one image, forward; the receptive field is of the last map, the "
+        "whole of which an FC sees.",
     ]
 
 
-def _rates(ablation: Ablation) -> str:
+def rates(ablation: Ablation) -> str:
+    """How the arms came to their learning rates, and which stand at the end of the choice."""
     if not ablation.rates:
         return ""
-    rates = ", ".join(f"{rate:g}" for rate in ablation.rates)
+    choice = ", ".join(f"{rate:g}" for rate in ablation.rates)
     text = (
-        f"Each arm's learning rate is the one of {rates} with the least validation error in one "
+        f"Each arm's learning rate is the one of {choice} with the least validation error in one "
         f"run (seed {SELECTION_SEED})"
     )
     if edge := at_the_edge(ablation):

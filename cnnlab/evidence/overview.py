@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, get_args
 import pandas as pd
 
 from cnnlab.evidence.ablation import Ablation
-from cnnlab.evidence.caption import titles
+from cnnlab.evidence.caption import rates, titles
+from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
 from cnnlab.evidence.tables import VERDICT, readable_arms, readable_comparisons
@@ -22,6 +23,7 @@ from cnnlab.evidence.verdict import (
     format_n,
     format_runs,
     judge_claim,
+    metric_name,
     metric_unit,
 )
 from cnnlab.pages import render
@@ -35,12 +37,15 @@ OUTCOMES = (*get_args(Outcome), NOT_RUN)
 _INTRODUCTION = """\
 # Results
 
-Each sentence that the notes ask their reader to believe, and what happened when it was tried.
+Sentences that the notes ask their reader to believe, some completed from the papers that they lead
+to, and what happened when they were tried.
 `make results` prints this page, and all tables and figures, from the records that lie beside them
 (`<preset>.jsonl`, a line a run); nothing here is typed by hand. How a verdict is reached stands at
 the top of [`verdict.py`](../cnnlab/evidence/verdict.py). A claim's verdict is that of its first
-comparison; the others, controls among them, are counted beside it. A refuted claim is a finding,
-and one that was not run says so."""
+comparison; the others, controls among them, are counted beside it. It is about the nets, the data
+and the length of training that its section names: the presets `digits` and `cpu` are minutes of
+small nets, `paper` the papers' own recipes. A refuted claim is a finding, and one that was not run
+says so."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,16 @@ class Result:
 
     @property
     def difference(self) -> str:
-        """The difference behind the verdict, with interval and unit; empty if there is none."""
+        """The difference behind the verdict, with interval and unit; empty if there is none.
+
+        It is of errors on the test images unless it says of what.
+        """
         verdict = self.verdicts[0]
         if verdict.difference is None:
             return ""
-        return format_difference(verdict.difference, verdict.metric) + metric_unit(verdict.metric)
+        words = format_difference(verdict.difference, verdict.metric) + metric_unit(verdict.metric)
+        usual = verdict.metric == Claim.metric
+        return words if usual else f"{words} of {metric_name(verdict.metric)}"
 
     @functools.cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -143,12 +153,13 @@ def by_claim(presets: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
 def summary(results: Sequence[Result], folder: str = "") -> str:
     """A table of claims: the verdict and its numbers, the other comparisons' outcomes, and a link.
 
-    The links begin with `folder`.
+    The links begin with `folder`. Below it stands what data the numbers come from.
     """
     if not any(result.records for result in results):
         return "Not run."
     rows = [_summary_row(result, folder) for result in results]
-    return markdown_table(pd.DataFrame(rows))
+    data = titles(record for result in results for record in result.records)
+    return f"{markdown_table(pd.DataFrame(rows))}\n\nData: {data}."
 
 
 def _summary_row(result: Result, folder: str) -> dict[str, str]:
@@ -186,7 +197,7 @@ def _findings(result: Result) -> list[str]:
         markdown_table(readable_arms(ablation, records)),
         markdown_table(result.comparisons),
         f"![every run, by arm]({result.figure})",
-        f"Preset `{ablation.preset}`; data: {titles(records)}. "
+        f"Preset `{ablation.preset}`; data: {titles(records)}. {rates(ablation)}".strip(),
         f"[How to read the numbers, and what made them]({result.page}).",
     ]
 

@@ -20,7 +20,7 @@ from cnnlab.evidence import (
     write_report,
 )
 from cnnlab.evidence.ablation import load_ablation
-from cnnlab.evidence.overview import Result, by_claim, summary
+from cnnlab.evidence.overview import Result, by_claim, overview, summary
 from cnnlab.evidence.published import (
     BEGIN,
     END,
@@ -252,7 +252,7 @@ def test_readme_shows_the_first_preset_that_was_run(published: Path) -> None:
     remake(published)
     readme = (published / "README.md").read_text()
     assert readme.startswith(f"# A title\n\nBefore.\n\n{BEGIN}\nPreset `long`:\n\n| claim ")
-    assert readme.endswith(f"|\n{END}\n\nAfter.\n")
+    assert readme.endswith(f"|\n\nData: CIFAR-10 (JPEG q75 copy).\n{END}\n\nAfter.\n")
     assert "old" not in readme
     row = "| T1: Wide beats narrow | supported | -21.00 [-25.16, -16.84] points | 3 | | "
     assert squeezed(readme).count(row + "| [table](results/widths/long.md) |") == 1
@@ -385,6 +385,27 @@ def test_the_summary_says_what_would_decide(
     table = squeezed(summary([Result(ablation, records)]))
     row = "| undecided | -1.00 [-5.53, +3.53] points | 3 | 64 | | [table](widths/short.md) |"
     assert row in table
+
+
+def test_the_summary_names_what_is_not_the_usual_metric_and_the_data(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    records = records_of({"wide": [100.0, 300.0], "narrow": [200.0, 400.0]})
+    for metric, words in (("test_error", " points |"), ("test_loss", " of test loss |")):
+        claim = replace(ablation.claim, metric=metric)
+        table = squeezed(summary([Result(replace(ablation, claim=claim), records)]))
+        assert f"]{words}" in table
+        assert table.endswith("Data: CIFAR-10 (JPEG q75 copy).")
+
+
+def test_the_section_says_whose_rate_stands_at_an_end(
+    ablation: Ablation, records_of: Callable[..., list[Record]]
+) -> None:
+    arms = {arm: recipe.copy_and_resolve_references() for arm, recipe in ablation.arms.items()}
+    arms["wide"].optimizer.learning_rate, arms["narrow"].optimizer.learning_rate = 0.3, 0.1
+    chosen = replace(ablation, arms=arms, rates=(0.03, 0.1, 0.3))
+    page = overview({"cpu": [Result(chosen, records_of({"wide": [1.0], "narrow": [2.0]}))]})
+    assert "at the edge of these, so that a better may lie beyond: wide." in page
 
 
 def test_the_summary_counts_how_the_other_comparisons_came_out(

@@ -48,7 +48,8 @@ all agree); differences come with their 95% Welch interval, and p, by Holm for 2
 decides below 0.05, equivalence by two one-sided Welch tests. What is undecided says with how many \
 runs an arm it should be decided with 80% probability, if difference and spread are as seen. \
 Weights are all trainable parameters; a MAC is one multiply-add; MACs and \
-activation memory (float32) are of one image, forward. Commit: 6f1c2a9b8d. Device: cpu. \
+activation memory (float32) are of one image, forward; the receptive field is of the last map, the \
+whole of which an FC sees. Commit: 6f1c2a9b8d. Device: cpu. \
 Convolutions: xla. JAX: \
 0.10.2.
 """
