@@ -69,9 +69,9 @@ def cpu(config: ConfigDict) -> None:
     short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
         "Two epochs on CIFAR-10 pooled to 16x16. A bottleneck is three layers where the "
-        "others have one, so that the net is deeper; its activations take more memory. No block has "
-        "a shortcut, which those of He et al. have: deep plain nets are slow to train (E3), and a "
-        "short run tells against the deepest."
+        "others have one, so that the net is deeper; its activations take more memory. No "
+        "block has a shortcut, which those of He et al. have: deep plain nets are slow to train "
+        "(E3), and a short run tells against the deepest."
     )
 
 
