@@ -92,8 +92,8 @@ def cpu(config: ConfigDict) -> None:
     config.claim.caveats = (
         "Nine blocks, of which seven keep the shape: each of them is a larger part of the net than "
         "one of the 54 of Veit et al. 2016. Three epochs; the first convolution has stride 2. The "
-        "verdict is that of residual against plain; whether the residual net survives, by less than "
-        "ten points, is the second comparison."
+        "verdict is that of residual against plain; whether the residual net survives, for less "
+        "than ten points, is the second comparison."
     )
 
 
