@@ -19,7 +19,7 @@ half a point, so that five seeds can tell one point and no less; half a point in
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | base C with BN, 16 and 32 filters | a minute |
-| `cpu` | CIFAR-10 at 16x16 | base C with BN, 32 and 64 filters, 3 epochs | about 15 minutes |
+| `cpu` | CIFAR-10 at 16x16 | base C with BN, 32 and 64 filters, 3 epochs | about 25 minutes |
 | `paper` | CIFAR-10, whitened | the paper's twelve nets, 350 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -105,7 +105,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 15 minutes on two cores, with the runs that choose the rates."""
+    """About 25 minutes on two cores, with the runs that choose the rates."""
     config.arms = small_arms(32)
     config.model.options = {"fit": "crop"}
     short_setting(config, epochs=3.0)

@@ -12,7 +12,7 @@ multiplications as the bottleneck's (to 2%).
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | two stages of two blocks, K = 32, 64 | a minute |
-| `cpu` | CIFAR-10 at 16x16 | two stages of two blocks, K = 64, 128, 2 epochs | about 18 minutes |
+| `cpu` | CIFAR-10 at 16x16 | two stages of two blocks, K = 64, 128, 2 epochs | about 13 minutes |
 | `paper` | CIFAR-10 | three stages of two blocks, K = 64, 128, 256, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -64,7 +64,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 18 minutes on two cores, with the runs that choose the rates."""
+    """About 13 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((64, 128), narrow=(21, 44), stem="AVGPOOL2 -> ")
     short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (

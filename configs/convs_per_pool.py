@@ -11,7 +11,7 @@ has the weights of N = 2.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | stages of 8, 16, 32 filters | a minute |
-| `cpu` | CIFAR-10 at 16x16 | stages of 32, 64, 128 filters, 2 epochs | about 20 minutes |
+| `cpu` | CIFAR-10 at 16x16 | stages of 32, 64, 128 filters, 2 epochs | about 15 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -67,7 +67,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 20 minutes on two cores, with the runs that choose the rates."""
+    """About 15 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((32, 64, 128), wide=(56, 112, 225), stem="AVGPOOL2 -> ")
     short_setting(config)
     config.claim.caveats = (

@@ -13,7 +13,7 @@ convolution is computed at four times as many places.)
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | two stages of 16, 32 filters | a minute |
-| `cpu` | CIFAR-10 at 16x16 | two stages of 32, 64 filters, 5 epochs | about 20 minutes |
+| `cpu` | CIFAR-10 at 16x16 | two stages of 32, 64 filters, 5 epochs | about 17 minutes |
 | `paper` | CIFAR-10 | base C and Strided-CNN C, 350 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -92,7 +92,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 20 minutes on two cores, with the runs that choose the rates."""
+    """About 17 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((32, 64), stem="AVGPOOL2 -> ", rate=0.25)
     config.rates = (0.01, 0.03, 0.1)
     config.data.name = "cifar10"

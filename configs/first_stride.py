@@ -11,7 +11,7 @@ the control has its filters made more until it has those of stride 1.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 32x32 | 8, 16, 32 filters | 2 minutes |
-| `cpu` | CIFAR-10 | 16, 32, 64 filters, 2 epochs | about 15 minutes |
+| `cpu` | CIFAR-10 | 16, 32, 64 filters, 2 epochs | about 12 minutes |
 | `paper` | CIFAR-10 | 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -68,7 +68,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 15 minutes on two cores, with the runs that choose the rates."""
+    """About 12 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64), wide=(22, 44, 87))
     short_setting(config)
     config.claim.caveats = (

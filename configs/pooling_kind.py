@@ -10,7 +10,7 @@ comes to and in nothing else: weights, MACs and maps are equal.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | stages of 8, 16, 32 filters | a minute |
-| `cpu` | CIFAR-10 | stages of 16, 32, 64 filters, 2 epochs | about 20 minutes |
+| `cpu` | CIFAR-10 | stages of 16, 32, 64 filters, 2 epochs | about 12 minutes |
 | `paper` | CIFAR-10 | stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -60,7 +60,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 20 minutes on two cores, with the runs that choose the rates."""
+    """About 12 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms(16)
     short_setting(config)
     config.claim.caveats = (

@@ -11,7 +11,7 @@ net. The others take it apart: each kind by itself, and the two kinds at each de
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits, conv1 of stride 2 | 8, 14, 20 layers from 8 filters | 2 minutes |
-| `cpu` | CIFAR-10, conv1 of stride 2 | 8, 14, 20, 32 layers, 2.5 epochs | about 20 minutes |
+| `cpu` | CIFAR-10, conv1 of stride 2 | 8, 14, 20, 32 layers, 2.5 epochs | about 45 minutes |
 | `paper` | CIFAR-10 | 20, 32, 44, 56, 110 layers, 64,000 steps | not run yet |
 
 All presets have 5 seeds an arm. `paper` is the paper's recipe: 45,000 images to train on, batches
@@ -107,7 +107,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 20 minutes on two cores: the paper's nets up to 32 layers, on maps of 16, 8, 4."""
+    """About 45 minutes on two cores: the paper's nets up to 32 layers, on maps of 16, 8, 4."""
     config.model.options = {"stem_stride": 2}
     short_setting(config, epochs=2.5, evaluate_epochs=0.5, rates=DEEP_RATES)
     config.claim.caveats = (

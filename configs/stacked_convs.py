@@ -11,7 +11,7 @@ a stage doubles them, as in VGG, and there the saving is smaller: 90 C^2 against
 | preset | data | networks | runs |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | two stages of 16 filters | under 3 minutes on two cores |
-| `cpu` | CIFAR-10 | three stages of 16, 32, 64 filters, 2 epochs | about an hour on two cores |
+| `cpu` | CIFAR-10 | three stages of 16, 32, 64 filters, 2 epochs | about half an hour on two cores |
 | `paper` | CIFAR-10 | three stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the
@@ -77,7 +77,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About an hour on two cores: CIFAR-10 in two epochs of small batches, which CPUs like.
+    """About half an hour on two cores: CIFAR-10 in two epochs of small batches, which CPUs like.
 
     No random crops: in a pilot with them every arm under-fitted, by its validation error.
     """
