@@ -8,10 +8,10 @@ a stage doubles them, as in VGG, and there the saving is smaller: 90 C^2 against
 
     python experiments/ablate.py --config configs/stacked_convs.py:digits
 
-| preset | data | networks | runs |
+| preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
-| `digits` | digits at 16x16 | two stages of 16 filters | under 3 minutes on two cores |
-| `cpu` | CIFAR-10 | three stages of 16, 32, 64 filters, 2 epochs | about half an hour on two cores |
+| `digits` | digits at 16x16 | two stages of 16 filters | under 3 minutes |
+| `cpu` | CIFAR-10 | three stages of 16, 32, 64 filters, 2 epochs | about half an hour |
 | `paper` | CIFAR-10 | three stages of 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the

@@ -43,7 +43,7 @@ def _how_to_read(claim: Claim) -> list[str]:
         f"and p, by Holm for {tests} comparison{'s' * (tests > 1)}, decides below "
         f"{SIGNIFICANCE}{_margin_clauses(claim)}. What is undecided says with how many runs an "
         f"arm it should be decided with {POWER:.0%} probability, if difference and spread are as "
-        "seen.",
+        "seen and what has a smaller p is decided.",
         "Weights are all trainable parameters; a MAC is one multiply-add; MACs and activation "
         "memory (float32) are of one image, forward; the receptive field is of the last map, the "
         "whole of which an FC sees.",
@@ -78,7 +78,7 @@ def _data(record: Record) -> str:
 def _margin_clauses(claim: Claim) -> str:
     clauses = {
         "not worse": ", no loss by a two-sided Welch test of the margin",
-        "equivalent": ", equivalence by two one-sided Welch tests",
+        "equivalent": ", equivalence by two one-sided Welch tests (so by the 90% interval)",
     }
     asked = {comparison.expect for comparison in claim.comparisons}
     return "".join(clause for expect, clause in clauses.items() if expect in asked)

@@ -97,9 +97,9 @@ class Comparison:
                 raise ValueError(f"baseline={self.baseline} is a number and has no beyond")
         elif not isinstance(self.baseline, str) and not math.isfinite(self.baseline):
             raise ValueError(f"baseline={self.baseline} is neither an arm nor a finite number")
-        for one, other in ((self.treatment, self.baseline), self.beyond or ("", None)):
-            if one == other:
-                raise ValueError(f"arm {one!r} is compared with itself: {self.question!r}")
+        for arm in self.arms:
+            if self.arms.count(arm) > 1:
+                raise ValueError(f"arm {arm!r} is compared with itself: {self.question!r}")
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -44,9 +44,10 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
     for record in tables:
         known = record.arm in chosen.arms and record.seed < chosen.seeds
         _check(path, record, chosen.recipe(record.arm, record.seed) if known else None)
-    first: dict[str, Record] = {}
+    first: dict[tuple[str, str], Record] = {}
     for record in records:
-        other = first.setdefault(record.config["data"]["name"], record)
+        data = completed(record.config)["data"]
+        other = first.setdefault((data["name"], data["preprocess"]), record)
         what = f"{path}: {_name(record)} was run on other data than {_name(other)}"
         _compare(what, record.dataset, other.dataset)
     return chosen, tables

@@ -2,8 +2,8 @@
 
 Every arm is run once at each of the ablation's rates, with a seed that no table has; the rate of
 least validation error, the smaller of two that tie, is the arm's in all its other runs. A run that
-diverges counts as guessing. The runs stay in the ledger and are published beside the others, so
-that the choice can be made again from records.
+diverges counts as guessing, and loses to any that does not. The runs stay in the ledger and are
+published beside the others, so that the choice can be made again from records.
 """
 
 import dataclasses
@@ -48,21 +48,25 @@ def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
     records = list(records)
     arms = {arm: recipe.copy_and_resolve_references() for arm, recipe in ablation.arms.items()}
     for arm, recipe in arms.items():
-        errors = _errors(arm, records)
-        if missing := [rate for rate in ablation.rates if rate not in errors]:
+        runs = _runs(arm, records)
+        if missing := [rate for rate in ablation.rates if rate not in runs]:
             claim = ablation.claim.id
             raise RateNotChosen(f"{claim}: no run of arm {arm!r} at the rate {missing[0]}")
-        recipe.optimizer.learning_rate = min(errors, key=lambda rate: (errors[rate], rate))
+        recipe.optimizer.learning_rate = min(runs, key=lambda rate: (*_badness(runs[rate]), rate))
     return dataclasses.replace(ablation, arms=arms)
 
 
-def _errors(arm: str, records: Iterable[Record]) -> dict[float, float]:
-    """The validation error of an arm at each rate."""
+def _runs(arm: str, records: Iterable[Record]) -> dict[float, Record]:
+    """The run of an arm at each rate."""
     return {
-        record.config["optimizer"]["learning_rate"]: record.metrics["validation_error"]
+        record.config["optimizer"]["learning_rate"]: record
         for record in records
         if (record.arm, record.seed) == (arm, SELECTION_SEED)
     }
+
+
+def _badness(run: Record) -> tuple[bool, float]:
+    return run.diverged, run.metrics["validation_error"]
 
 
 def tune(ablation: Ablation, ledger: Ledger, execute: Execute) -> tuple[Ablation, list[Record]]:

@@ -12,10 +12,12 @@ runs,
 - **equivalent** is supported when two one-sided Welch tests reject that d is outside
   -margin .. margin, and refuted when a Welch test rejects that it is within;
 - a test rejects when its p, adjusted by Holm for the number of the claim's comparisons, is below
-  0.05: then no more than one table in twenty has any false verdict;
+  0.05: then no more than one table in twenty has any false verdict, if the number of seeds was set
+  before the runs (to decide what is undecided, take fresh seeds: looking twice errs twice);
 - everything else is undecided: also an arm that was not run, that has a single run, or arms whose
   runs show no spread at all. What is undecided says how many runs an arm would decide it with a
-  probability of 80%, if the difference and the spread that were seen are the true ones.
+  probability of 80%, if the difference and the spread that were seen are the true ones and the
+  comparisons with smaller p are decided.
 
 An equivalence has two hypotheses, that d is outside and that d is within, of which one is true and
 the other is tested: the one that the estimate speaks against. So it counts as one test.
@@ -29,6 +31,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import (
@@ -167,8 +171,10 @@ def judge_claim(claim: Claim, records: Iterable[Record]) -> list[Verdict]:
     records = list(records)
     cases = [_case(claim, comparison, records) for comparison in claim.comparisons]
     # What was not run counts as well, so that running it can only lower what the others show.
-    adjusted = holm([1.0 if case.p is None else case.p for case in cases]).tolist()
-    return [_judge(case, p, len(cases)) for case, p in zip(cases, adjusted, strict=True)]
+    found = np.array([1.0 if case.p is None else case.p for case in cases])
+    levels = SIGNIFICANCE / (found >= found[:, None]).sum(axis=1)  # Holm's, the smaller rejected
+    judged = zip(cases, holm(found).tolist(), levels.tolist(), strict=True)
+    return [_judge(case, p, level) for case, p, level in judged]
 
 
 def _case(claim: Claim, comparison: Comparison, records: Sequence[Record]) -> _Case:
@@ -178,7 +184,7 @@ def _case(claim: Claim, comparison: Comparison, records: Sequence[Record]) -> _C
     return _Case(comparison, metric, samples, found)
 
 
-def _judge(case: _Case, p_adjusted: float, tests: int) -> Verdict:
+def _judge(case: _Case, p_adjusted: float, level: float) -> Verdict:
     comparison, metric, tested = case.comparison, case.metric, case.tested
     if case.contrast is None or tested is None:
         reason = _no_interval(comparison, case.n)
@@ -187,7 +193,7 @@ def _judge(case: _Case, p_adjusted: float, tests: int) -> Verdict:
     outcome: Outcome = "supported" if _as_claimed(case, difference) else "refuted"
     if p_adjusted >= SIGNIFICANCE:
         outcome = "undecided"
-        needed = runs_needed(tested, case.band, SIGNIFICANCE / tests)
+        needed = runs_needed(tested, case.band, level)
     reason = _reason(case, difference, outcome, p_adjusted, needed)
     return Verdict(
         comparison, metric, outcome, case.n, difference, case.p, p_adjusted, needed, reason

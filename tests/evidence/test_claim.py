@@ -84,6 +84,8 @@ def test_metric_can_be_another() -> None:
         (changed(0, margin=0.5), "margin=0.5 with expect='better': only \"not worse\""),
         (changed(0, beyond=("linear",)), r"beyond = \('linear',\) must be two arms"),
         (changed(0, beyond=("linear", "linear")), "'linear' is compared with itself"),
+        # Not a difference of two independent differences: the spread of one arm counts twice.
+        (changed(0, beyond=("one_7x7", "linear")), "'one_7x7' is compared with itself"),
         (changed(0, baseline=7, beyond=("linear", "one_7x7")), "baseline=7 is a number and has no"),
         (changed(0, baseline=float("nan")), "baseline=nan is neither an arm nor a finite number"),
         (changed(1, margin=None), "needs a positive margin, got None"),

@@ -158,6 +158,12 @@ def test_records_on_other_data_are_refused(
     wide = [replace(record, dataset=other.dataset) for record in wide]
     write_records(tmp_path / "short.jsonl", [*wide, *narrow])
     assert len(read_records(tmp_path / "short.jsonl", ablation)[1]) == 6
+    # So has an arm that prepares the same data in another way.
+    ablation.arms["wide"].data.name = "digits"
+    ablation.arms["wide"].data.preprocess = "gcn_zca"
+    wide = [replace(record, dataset=other.dataset) for record in runs_of(ablation)[:3]]
+    write_records(tmp_path / "short.jsonl", [*wide, *narrow])
+    assert len(read_records(tmp_path / "short.jsonl", ablation)[1]) == 6
 
 
 def test_a_record_that_lacks_a_key_added_since_is_read(

@@ -100,6 +100,23 @@ def test_validation_error_decides_and_the_smaller_of_two_that_tie(
     assert {r.optimizer.learning_rate for r in ablation.arms.values()} == {0.1}, "ours was changed"
 
 
+def test_a_run_that_diverged_loses_to_one_that_guesses(
+    ablation: Ablation, told: list[Record]
+) -> None:
+    """All but the largest rate of the wide net do worse than guessing, which is 90%."""
+    others = [record for record in told if record.arm != "wide"]
+    at = {r.config["optimizer"]["learning_rate"]: r for r in told if r.arm == "wide"}
+    guessing = replace(at[0.3], metrics=at[0.3].metrics | {"validation_error": 90.0})
+    worse = [
+        replace(at[rate], metrics=at[rate].metrics | {"validation_error": 90.5})
+        for rate in (0.1, 0.03)
+    ]
+    for parameters, rate in ((guessing.parameters, 0.3), ("", 0.03)):
+        first = replace(guessing, parameters=parameters)
+        chosen = choose_rates(ablation, [*others, first, *worse])
+        assert chosen.arms["wide"].optimizer.learning_rate == rate
+
+
 def test_no_rates_no_choice() -> None:
     plain = ablation_of(rates=())
     assert selection_recipes(plain) == []

@@ -45,8 +45,9 @@ Data: CIFAR-10 (JPEG q75 copy), fingerprint 0a1b2c3d. Preset: cpu. Seeds: linear
 one_7x7 0-4, three_3x3 0-2. The test error in \
 percent is the mean over seeds ± half the 95% t interval (left out for a single run or runs that \
 all agree); differences come with their 95% Welch interval, and p, by Holm for 2 comparisons, \
-decides below 0.05, equivalence by two one-sided Welch tests. What is undecided says with how many \
-runs an arm it should be decided with 80% probability, if difference and spread are as seen. \
+decides below 0.05, equivalence by two one-sided Welch tests (so by the 90% interval). What is \
+undecided says with how many runs an arm it should be decided with 80% probability, if difference \
+and spread are as seen and what has a smaller p is decided. \
 Weights are all trainable parameters; a MAC is one multiply-add; MACs and \
 activation memory (float32) are of one image, forward; the receptive field is of the last map, the \
 whole of which an FC sees. Commit: 6f1c2a9b8d. Device: cpu. \

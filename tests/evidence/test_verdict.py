@@ -151,6 +151,9 @@ def test_undecided_says_what_would_decide_it(records_of: Make) -> None:
     needed = judge_claim(two, records)[0].runs_needed
     assert needed is not None
     assert 64 < needed < 100
+    # Once the other is decided, Holm tests this one as if it were alone.
+    decided = records + records_of({"c": [-90.0, -92.0, -94.0]})
+    assert [v.runs_needed for v in judge_claim(two, decided)] == [64, None]
 
 
 class TestErrorRates:
@@ -204,6 +207,19 @@ class TestErrorRates:
         ]
         for outcome in ("supported", "refuted"):
             assert 0.015 < outcomes.count(outcome) / len(outcomes) < 0.035
+
+    def test_a_table_without_differences_is_silent(self, records_of: Make) -> None:
+        """600 tables of five questions each; not adjusted, 23% of them would have a verdict."""
+        generator = np.random.default_rng(7)
+        asked = [(f"a{i}", f"b{i}") for i in range(5)]
+        questions = tuple(comparison("better", treatment=a, baseline=b) for a, b in asked)
+        claim = Claim("T1", "A.", "a test", questions)
+        loud = 0
+        for _ in range(600):
+            drawn = {arm: generator.normal(10.0, 1.0, 5) for pair in asked for arm in pair}
+            verdicts = judge_claim(claim, records_of(drawn))
+            loud += any(verdict.outcome != "undecided" for verdict in verdicts)
+        assert 0.02 < loud / 600 < 0.08
 
     def test_verdicts_of_whole_claims(self, records_of: Make) -> None:
         """400 tables: what is known to be so is supported, nothing else is (but one in twenty)."""
