@@ -1,6 +1,7 @@
 """What stands under the tables: what a reader must know to trust them, from the records."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.claim import Claim
@@ -90,8 +91,13 @@ def _convolutions(record: Record) -> str:
 
 
 def _commit(record: Record) -> str:
-    commit = str(record.environment["commit"] or "unknown")[:10]
-    return commit + (" + uncommitted changes" if record.environment["dirty"] else "")
+    places = (record.environment.get("begun", record.environment), record.environment)
+    return ", then ".join(dict.fromkeys(map(_code, places)))
+
+
+def _code(environment: dict[str, Any]) -> str:
+    commit = str(environment["commit"] or "unknown")[:10]
+    return commit + (" + uncommitted changes" if environment["dirty"] else "")
 
 
 def titles(records: Iterable[Record]) -> str:

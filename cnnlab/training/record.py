@@ -19,13 +19,16 @@ class UnusableFolder(OSError):
 class Record:
     """One finished run. Nothing in it depends on when, or in how many attempts, it was run.
 
+    But for attempts by other code or elsewhere, which `environment` tells.
+
     Attributes:
         arm: the ablation's name for the variant.
         seed: what everything random in the run was derived from.
         config: the whole recipe.
         dataset: name, title, version and fingerprint.
         network: weights, MACs, activations and receptive field of the trained network.
-        environment: commit, versions, device.
+        environment: commit, versions, device; those that the run was begun with, as `begun`, if
+            they were others.
         steps: optimiser steps taken.
         metrics: test_error, test_loss, validation_error, validation_loss (percent; nats per
             image), train_error, train_loss over the last epoch's augmented batches, and those of

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -76,7 +76,7 @@ def run(
             if recipe.train.on_divergence == "fail":
                 raise
             outcome = _guessing(dataset, error.step)
-        record = _record(recipe, dataset, network, outcome)
+        record = _record(recipe, dataset, network, outcome, _environment(desk))
         record.write(desk / path.name)
     placement.agreed(0)  # nobody goes on before the record is there
     return record
@@ -154,12 +154,20 @@ def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summar
         if free < needed:
             raise UnusableFolder(f"{folder} has {free:,} bytes free; the run needs {needed:,}")
         write_whole(folder / "config.json", _written(recipe))
-        facts = environment() | {"dataset": dataset.fingerprint}
+        facts = _environment(folder) | {"dataset": dataset.fingerprint}
         write_whole(folder / "environment.json", json.dumps(facts, indent=2, sort_keys=True))
     except UnusableFolder:
         raise
     except OSError as error:
         raise UnusableFolder(f"cannot write to {folder}: {error}") from error
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """Where a run in `folder` is at work, and as `begun` where it was begun, if elsewhere."""
+    here, path = environment(), folder / "environment.json"
+    before = json.loads(path.read_text()) if path.exists() else here
+    begun = before.get("begun", {fact: before.get(fact) for fact in here})
+    return here if begun == here else here | {"begun": begun}
 
 
 def _train(
@@ -260,7 +268,13 @@ def _named(scores: Mapping[str, Score]) -> dict[str, float]:
     return metrics
 
 
-def _record(recipe: ConfigDict, dataset: Dataset, network: Summary, outcome: _Outcome) -> Record:
+def _record(
+    recipe: ConfigDict,
+    dataset: Dataset,
+    network: Summary,
+    outcome: _Outcome,
+    environment: dict[str, Any],
+) -> Record:
     facts = ("name", "title", "version", "fingerprint")
     return Record(
         arm=recipe.arm,
@@ -273,6 +287,6 @@ def _record(recipe: ConfigDict, dataset: Dataset, network: Summary, outcome: _Ou
             "activations": network.activations,
             "receptive_field": network.receptive_field.size,
         },
-        environment=environment(),
+        environment=environment,
         **outcome._asdict(),
     )

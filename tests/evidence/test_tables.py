@@ -152,6 +152,11 @@ def test_caption_says_where_records_differ(
     assert "Seeds: one_7x7 5, 7, three_3x3 0-1." in text
     assert "Commit: 6f1c2a9b8d; unknown + uncommitted changes." in text
     assert "Device: H100; cpu." in text
+    begun = {"commit": "1" * 40, "dirty": True}
+    resumed = [replace(each, environment=each.environment | {"begun": begun}) for each in other]
+    text = caption(ablation_of(claim, arms), resumed)
+    changed = "uncommitted changes"
+    assert f"Commit: 1111111111 + {changed}, then unknown + {changed}." in text
 
 
 def test_runs_of_two_networks_are_not_one_arm(

@@ -92,6 +92,20 @@ def cut_off_at_the_end(finished: Any, folder: Path) -> Path:
     return folder
 
 
+def test_what_another_commit_began_says_so(
+    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path
+) -> None:
+    folder = cut_off_at_the_end(finished, tmp_path / "run")
+    facts = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps(facts | {"commit": "another"}))
+    here = finished.record.environment
+    for _ in range(2):  # taken up once more, it was still begun there
+        record, _ = resume(two_epochs(), folder)
+        assert record.environment == here | {"begun": here | {"commit": "another"}}
+        assert record.parameters == finished.record.parameters
+        (folder / "record.json").unlink()
+
+
 @pytest.mark.parametrize(("damaged", "goes_on_from"), [([78], 75), ([75, 78], None)])
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(
     finished: Any,
