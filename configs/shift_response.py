@@ -15,7 +15,7 @@ in question. No random crops in training, for these teach it as well.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits | three convolutions of 8, 16, 16 filters | two minutes |
-| `cpu` | CIFAR-10 | three convolutions of 16, 32, 32 filters, 2 epochs | about 17 minutes |
+| `cpu` | CIFAR-10 | three convolutions of 16, 32, 32 filters, 2 epochs | about 10 minutes |
 | `paper` | CIFAR-10 | three convolutions of 64, 128, 128 filters, 100 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -92,7 +92,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 17 minutes on two cores, with the runs that choose the rates."""
+    """About 10 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 32))
     short_setting(config, checkpoint_epochs=1.0)
     config.claim.caveats = (
