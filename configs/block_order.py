@@ -11,7 +11,7 @@ stand.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits, stem of stride 2 | 20 layers, 8, 16, 32 filters | two minutes |
-| `cpu` | CIFAR-10, stem of stride 2 | 56 layers, 8, 16, 32 filters, 1.25 epochs | about 25 minutes |
+| `cpu` | CIFAR-10, stem of stride 2 | 56 layers, 8, 16, 32 filters, 1.25 epochs | 25 minutes |
 | `paper` | CIFAR-10 | 110 layers, 64,000 steps | not run yet |
 
 All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the validation split.
