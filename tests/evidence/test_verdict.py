@@ -209,17 +209,17 @@ class TestErrorRates:
             assert 0.015 < outcomes.count(outcome) / len(outcomes) < 0.035
 
     def test_a_table_without_differences_is_silent(self, records_of: Make) -> None:
-        """600 tables of five questions each; not adjusted, 23% of them would have a verdict."""
+        """300 tables of five questions each; not adjusted, 23% of them would have a verdict."""
         generator = np.random.default_rng(7)
         asked = [(f"a{i}", f"b{i}") for i in range(5)]
         questions = tuple(comparison("better", treatment=a, baseline=b) for a, b in asked)
         claim = Claim("T1", "A.", "a test", questions)
         loud = 0
-        for _ in range(600):
+        for _ in range(300):
             drawn = {arm: generator.normal(10.0, 1.0, 5) for pair in asked for arm in pair}
             verdicts = judge_claim(claim, records_of(drawn))
             loud += any(verdict.outcome != "undecided" for verdict in verdicts)
-        assert 0.02 < loud / 600 < 0.08
+        assert 0.01 < loud / 300 < 0.1
 
     def test_verdicts_of_whole_claims(self, records_of: Make) -> None:
         """400 tables: what is known to be so is supported, nothing else is (but one in twenty)."""
