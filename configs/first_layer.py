@@ -11,7 +11,7 @@ table shows the activations. What is trained for is the accuracy.
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits | stem and 8, 16, 32 filters | a minute |
-| `cpu` | CIFAR-10 | stem and 16, 32, 64 filters, 3 epochs | about 13 minutes |
+| `cpu` | CIFAR-10 | stem and 16, 32, 64 filters, 3 epochs | about 8 minutes |
 | `paper` | CIFAR-10 | stem and 64, 128, 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -70,7 +70,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 13 minutes on two cores, with the runs that choose the rates."""
+    """About 8 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms((16, 32, 64))
     short_setting(config, epochs=3.0, checkpoint_epochs=1.0)
     config.claim.caveats = (
