@@ -11,8 +11,8 @@ al. 2014 (Striving for Simplicity, arXiv 1412.6806), who hold four nets against 
 
 So "no loss" is `all` not worse than `convpool`, and that stride is no substitute by itself is
 `strided` worse than `base`. The margin is one point on a CPU, where runs of one net spread by about
-half a point, so that five seeds can tell one point and no less; half a point in
-`paper`, about half of what the paper's Strided-CNN-A loses.
+half a point, so that five seeds can tell one point and no less; half a point in `paper`, about half
+of what the paper's Strided-CNN-A loses.
 
     python experiments/ablate.py --config configs/all_convolutional.py:digits
 

@@ -2,8 +2,8 @@
 
 N0 ("General pooling") says that max pooling "has been shown to work better in practice" than
 average pooling, once usual, and names L2 pooling, of which it says nothing of the kind: that is a
-question besides. The arms differ in what a 2x2 window
-comes to and in nothing else: weights, MACs and maps are equal.
+question besides. The arms differ in what a 2x2 window comes to and in nothing else: weights, MACs
+and maps are equal.
 
     python experiments/ablate.py --config configs/pooling_kind.py:digits
 

@@ -52,7 +52,10 @@ def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
         if missing := [rate for rate in ablation.rates if rate not in runs]:
             claim = ablation.claim.id
             raise RateNotChosen(f"{claim}: no run of arm {arm!r} at the rate {missing[0]}")
-        recipe.optimizer.learning_rate = min(runs, key=lambda rate: (*_badness(runs[rate]), rate))
+        ranks = {
+            (run.diverged, run.metrics["validation_error"], rate) for rate, run in runs.items()
+        }
+        *_, recipe.optimizer.learning_rate = min(ranks)
     return dataclasses.replace(ablation, arms=arms)
 
 
@@ -63,10 +66,6 @@ def _runs(arm: str, records: Iterable[Record]) -> dict[float, Record]:
         for record in records
         if (record.arm, record.seed) == (arm, SELECTION_SEED)
     }
-
-
-def _badness(run: Record) -> tuple[bool, float]:
-    return run.diverged, run.metrics["validation_error"]
 
 
 def tune(ablation: Ablation, ledger: Ledger, execute: Execute) -> tuple[Ablation, list[Record]]:

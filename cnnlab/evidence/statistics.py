@@ -179,6 +179,12 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return np.take_along_axis(adjusted, np.argsort(order, axis=-1), -1)
 
 
+def holm_levels(p: ArrayLike, significance: float) -> NDArray[np.float64]:
+    """The levels [tests] that Holm tests p values [tests] at, all smaller ones being rejected."""
+    values = np.asarray(p, np.float64)
+    return np.asarray(significance / (values >= values[:, None]).sum(axis=1))
+
+
 def _sample(values: ArrayLike) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64)
     if not np.isfinite(sample).all():

@@ -32,8 +32,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import (
     MOST_RUNS,
@@ -41,6 +39,7 @@ from cnnlab.evidence.statistics import (
     Interval,
     contrast,
     holm,
+    holm_levels,
     runs_needed,
 )
 from cnnlab.names import unknown
@@ -171,9 +170,9 @@ def judge_claim(claim: Claim, records: Iterable[Record]) -> list[Verdict]:
     records = list(records)
     cases = [_case(claim, comparison, records) for comparison in claim.comparisons]
     # What was not run counts as well, so that running it can only lower what the others show.
-    found = np.array([1.0 if case.p is None else case.p for case in cases])
-    levels = SIGNIFICANCE / (found >= found[:, None]).sum(axis=1)  # Holm's, the smaller rejected
-    judged = zip(cases, holm(found).tolist(), levels.tolist(), strict=True)
+    found = [1.0 if case.p is None else case.p for case in cases]
+    levels = holm_levels(found, SIGNIFICANCE).tolist()
+    judged = zip(cases, holm(found).tolist(), levels, strict=True)
     return [_judge(case, p, level) for case, p, level in judged]
 
 

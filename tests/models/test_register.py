@@ -43,8 +43,7 @@ def test_unknown_names():
     ):
         models.create("resnt110")
     with pytest.raises(
-        ValueError,
-        match=r"INPUT -> \.\.\..*'transformer'; choices: airbench94, .*zfnet$",
+        ValueError, match=r"INPUT -> \.\.\..*'transformer'; choices: airbench94, .*zfnet$"
     ):
         models.create("transformer")
 
