@@ -6,7 +6,7 @@ RATES = (0.05, 0.125, 0.3)
 """What short runs of nets with batch norm choose their rate from."""
 
 DEEP_RATES = (0.02, *RATES)
-"""The same for deep nets, some of which want less."""
+"""The same and a lower one, which deep nets and heads of FC layers may want."""
 
 
 def digits_setting(config: ConfigDict) -> None:
