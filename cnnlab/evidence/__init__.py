@@ -5,11 +5,12 @@ from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arith
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.costs import costs
 from cnnlab.evidence.curves import curves
+from cnnlab.evidence.foreign import ForeignRecord
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.evidence.overview import Result
 from cnnlab.evidence.page import evidence_page, report_page
 from cnnlab.evidence.published import empirical_table
-from cnnlab.evidence.records import ForeignRecord, read_records, write_records
+from cnnlab.evidence.records import read_records, write_records
 from cnnlab.evidence.report import print_report, write_report
 from cnnlab.evidence.selection import RateNotChosen, tune
 from cnnlab.evidence.settings import DEEP_RATES, digits_setting, long_setting, short_setting

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
+from cnnlab.evidence.foreign import check_recipe, compare
 from cnnlab.training import NotFinite, Record, UnusableFolder
 from cnnlab.training.placement import agreed, leads
 from cnnlab.training.recipe import dataset_of, essence
@@ -40,9 +41,14 @@ class Ledger:
         return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
 
     def records(self, recipes: Iterable[ConfigDict]) -> list[Record]:
-        """The records of those runs that are finished."""
-        paths = [self.folder(recipe) / "record.json" for recipe in recipes]
-        return [Record.read(path) for path in paths if path.exists()]
+        """The records of those runs that are finished.
+
+        Raises:
+            ForeignRecord: a record is not of the run whose folder it lies in, as when it was moved
+                there; names what differs.
+        """
+        places = [(recipe, self.folder(recipe) / "record.json") for recipe in recipes]
+        return [_read(path, recipe) for recipe, path in places if path.exists()]
 
     def complete(self, recipes: Iterable[ConfigDict], execute: Execute) -> list[str]:
         """Do the runs that are missing, and wait for those that other processes do.
@@ -99,6 +105,14 @@ class Ledger:
             return [str(error)]
         finally:
             lock.release()
+
+
+def _read(path: Path, recipe: ConfigDict) -> Record:
+    record = Record.read(path)
+    check_recipe(str(path), record, recipe)
+    data = {"fingerprint": record.dataset["fingerprint"]}
+    compare(f"{path} is of other data", data, {"fingerprint": dataset_of(recipe).fingerprint})
+    return record
 
 
 def _acquired(lock: FileLock, folder: Path) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from cnnlab.evidence.ablation import Ablation, load_ablation, load_ablations
+from cnnlab.evidence.foreign import ForeignRecord, differences
 from cnnlab.evidence.overview import Result, by_claim, overview, summary
-from cnnlab.evidence.records import ForeignRecord, differences, read_records
+from cnnlab.evidence.records import read_records
 from cnnlab.evidence.report import write_report
 from cnnlab.evidence.verdict import format_n
 from cnnlab.training.recipe import identity

@@ -1,21 +1,18 @@
 """Published records: what a table is made of, one JSON line a run."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
+from cnnlab.evidence.foreign import ForeignRecord, check_recipe, compare
 from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.training import Record
 from cnnlab.training.recipe import completed, identity
 from cnnlab.training.record import write_whole
-
-
-class ForeignRecord(ValueError):
-    """A record of a run that the ablation does not have, or on another copy of its data."""
 
 
 def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]]:
@@ -49,7 +46,7 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
         data = completed(record.config)["data"]
         other = first.setdefault((data["name"], data["preprocess"]), record)
         what = f"{path}: {_name(record)} was run on other data than {_name(other)}"
-        _compare(what, record.dataset, other.dataset)
+        compare(what, record.dataset, other.dataset)
     return chosen, tables
 
 
@@ -69,13 +66,7 @@ def _check_once(path: Path, records: Iterable[Record]) -> None:
 def _check(path: Path, record: Record, recipe: ConfigDict | None) -> None:
     if recipe is None:
         raise ForeignRecord(f"{path}: {_name(record)} is a run that the config does not have")
-    what = f"{path}: {_name(record)} was run with another recipe than the config's"
-    _compare(what, completed(record.config), identity(recipe))
-
-
-def _compare(what: str, found: Any, expected: Any) -> None:
-    if differing := list(differences(found, expected)):
-        raise ForeignRecord(f"{what}: {'; '.join(differing)}")
+    check_recipe(f"{path}: {_name(record)}", record, recipe)
 
 
 def _rate(config: Mapping[str, Any]) -> float:
@@ -84,13 +75,3 @@ def _rate(config: Mapping[str, Any]) -> float:
 
 def _name(record: Record) -> str:
     return f"arm {record.arm!r} seed {record.seed}"
-
-
-def differences(found: Any, expected: Any, key: str = "") -> Iterator[str]:
-    """Says of each field that differs what it is, there and here."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for name in sorted(found.keys() | expected.keys()):
-            inner = f"{key}.{name}" if key else name
-            yield from differences(found.get(name), expected.get(name), inner)
-    elif found != expected:
-        yield f"{key} = {found!r}, not {expected!r}"

@@ -13,8 +13,11 @@ from types import SimpleNamespace
 import pytest
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import Ledger
+from cnnlab.evidence import ForeignRecord, Ledger
 from cnnlab.training import NotFinite, Record, UnusableFolder, default_recipe
+from cnnlab.training.recipe import identity
+
+FINGERPRINT = "ab"
 
 # Another process at work on the same ledger. Its runs are as those of `Runs`, each told in a file.
 OTHER_PROCESS = """
@@ -24,6 +27,7 @@ from types import SimpleNamespace
 from cnnlab import data
 from cnnlab.evidence import Ledger
 from cnnlab.training import Record, default_recipe
+from cnnlab.training.recipe import identity
 
 root, log = Path(sys.argv[1]), Path(sys.argv[2])
 data.open_dataset = lambda *_, **__: SimpleNamespace(fingerprint="ab")
@@ -32,7 +36,8 @@ def execute(recipe, folder):
     with log.open("a") as file:
         file.write(f"other {recipe.arm} {recipe.seed}\\n")
     time.sleep(0.05)
-    record = Record(recipe.arm, recipe.seed, {}, {}, {}, {}, 1, {}, "other")
+    data = {"fingerprint": "ab"}
+    record = Record(recipe.arm, recipe.seed, identity(recipe), data, {}, {}, 1, {}, "other")
     record.write(folder / "record.json")
     return record
 
@@ -63,6 +68,11 @@ def recipe_of(arm: str, seed: int) -> ConfigDict:
     return recipe
 
 
+def record_of(recipe: ConfigDict, parameters: str) -> Record:
+    data = {"fingerprint": FINGERPRINT}
+    return Record(recipe.arm, recipe.seed, identity(recipe), data, {}, {}, 1, {}, parameters)
+
+
 class Runs:
     """Stands for training: notes which runs it was asked for and leaves a record each."""
 
@@ -73,7 +83,7 @@ class Runs:
     def __call__(self, recipe: ConfigDict, folder: Path) -> Record:
         self.done.append((recipe.arm, recipe.seed))
         self.before(recipe)
-        record = Record(recipe.arm, recipe.seed, {}, {}, {}, {}, 1, {}, "here")
+        record = record_of(recipe, "here")
         record.write(folder / "record.json")
         return record
 
@@ -96,7 +106,7 @@ def recipes() -> list[ConfigDict]:
 @pytest.fixture(autouse=True)
 def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What every name of a data set opens."""
-    opened = SimpleNamespace(fingerprint="ab")
+    opened = SimpleNamespace(fingerprint=FINGERPRINT)
     monkeypatch.setattr("cnnlab.data.open_dataset", lambda *_, **__: opened)
     return opened
 
@@ -112,6 +122,26 @@ def test_finished_runs_are_not_done_again(
     assert runs.done[3:] == [("b", 1)]
     assert ledger.complete(recipes, runs) == []
     assert len(runs.done) == 4
+
+
+def test_a_record_that_was_moved_is_refused(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, dataset: SimpleNamespace
+) -> None:
+    ledger.complete(recipes[:1], runs)
+    moved = ledger.folder(recipes[0]) / "record.json"
+    longer = recipes[0].copy_and_resolve_references()
+    longer.train.epochs = 3.5
+    ledger.folder(longer).mkdir()
+    shutil.copy(moved, ledger.folder(longer))
+    with pytest.raises(
+        ForeignRecord, match=r"record\.json was .*: train\.epochs = [\d.]+, not 3\.5$"
+    ):
+        ledger.records([recipes[0], longer])
+    dataset.fingerprint = "cd"
+    ledger.folder(recipes[0]).mkdir()
+    shutil.copy(moved, ledger.folder(recipes[0]))
+    with pytest.raises(ForeignRecord, match=r"other data: fingerprint = 'ab', not 'cd'$"):
+        ledger.records(recipes[:1])
 
 
 def test_a_run_without_its_record_is_taken_up(
@@ -280,7 +310,7 @@ def test_a_run_that_another_process_finished_is_not_done_again(
         worker = threading.Thread(target=ledger.complete, args=(recipes[:1], runs), daemon=True)
         worker.start()
         time.sleep(0.2)
-        Record("a", 0, {}, {}, {}, {}, 1, {}, "other").write(folder / "record.json")
+        record_of(recipes[0], "other").write(folder / "record.json")
         holder.kill()
         worker.join(timeout=60)
     assert not worker.is_alive()

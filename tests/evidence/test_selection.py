@@ -21,7 +21,7 @@ from cnnlab.evidence.caption import caption
 from cnnlab.evidence.selection import at_the_edge, choose_rates, selection_recipes
 from cnnlab.evidence.tables import readable_arms
 from cnnlab.training import RecipeError, Record
-from cnnlab.training.recipe import identity
+from cnnlab.training.recipe import dataset_of, identity
 
 CLAIM = {
     "id": "T1",
@@ -57,7 +57,8 @@ def record_of(records_of: Callable[..., list[Record]]) -> Callable[..., Record]:
     def make(recipe: ConfigDict, validation: float = 50.0, test: float = 50.0) -> Record:
         metrics = {"validation_error": validation, "test_error": test}
         (record,) = records_of({recipe.arm: [0.0]}, metrics=metrics, config=identity(recipe))
-        return replace(record, seed=recipe.seed)
+        data = {**record.dataset, "fingerprint": dataset_of(recipe).fingerprint}
+        return replace(record, seed=recipe.seed, dataset=data)
 
     return make
 
