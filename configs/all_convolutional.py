@@ -101,7 +101,7 @@ def digits(config: ConfigDict) -> None:
     config.arms = small_arms(16)
     config.model.options = {"fit": "crop"}
     digits_setting(config)
-    config.claim.caveats = "Small nets with batch norm and no dropout; digits tell few nets apart."
+    config.claim.caveats += " Small nets with batch norm and no dropout."
 
 
 def cpu(config: ConfigDict) -> None:

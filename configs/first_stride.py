@@ -64,7 +64,7 @@ def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The digits were enlarged from 8x8: stride 4 steps a pixel of theirs."""
     config.arms = arms((8, 16, 32), wide=(11, 21, 43))
     digits_setting(config)
-    config.claim.caveats = "The digits were enlarged from 8x8: stride 4 loses next to nothing."
+    config.claim.caveats += " A stride of 4 loses next to nothing of them."
 
 
 def cpu(config: ConfigDict) -> None:

@@ -22,7 +22,7 @@ split. `paper` follows no paper: it is the same on larger nets, trained for long
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, preset_of
+from cnnlab.evidence import blank_config, digits_setting, preset_of
 
 CLAIM = {
     "id": "E13",
@@ -74,10 +74,14 @@ def get_config(preset: str = "digits") -> ConfigDict:
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms((16, 32, 64), hidden=65, stem="AVGPOOL2 -> ")
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=20.0, evaluate_epochs=5.0, checkpoint_epochs=10.0)
-    config.optimizer.learning_rate = 0.03
-    config.schedule.warmup_epochs = 0.5
+    digits_setting(
+        config,
+        epochs=20.0,
+        evaluate_epochs=5.0,
+        checkpoint_epochs=10.0,
+        learning_rate=0.03,
+        crop_padding=0,
+    )
 
 
 def cpu(config: ConfigDict) -> None:

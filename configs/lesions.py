@@ -26,7 +26,7 @@ of which He et al. 2015 (fig. 6) show how the plain net trains, so that both net
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import DEEP_RATES, blank_config, preset_of, short_setting
+from cnnlab.evidence import DEEP_RATES, blank_config, digits_setting, preset_of, short_setting
 
 CLAIM = {
     "id": "E15",
@@ -78,11 +78,7 @@ def get_config(preset: str = "digits") -> ConfigDict:
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop: the papers' 20 layers on 16x16."""
     config.arms = arms(20, stem_stride=2)
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=10.0, evaluate_epochs=5.0, checkpoint_epochs=5.0)
-    config.optimizer.learning_rate = 0.05
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    digits_setting(config, epochs=10.0, evaluate_epochs=5.0, checkpoint_epochs=5.0)
 
 
 def cpu(config: ConfigDict) -> None:

@@ -56,7 +56,7 @@ def digits(config: ConfigDict) -> None:
     """A minute on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms(8, stem="AVGPOOL2 -> ")
     digits_setting(config)
-    config.claim.caveats = "Digits enlarged from 8x8 are smooth: all poolings see much the same."
+    config.claim.caveats += " They are smooth: all poolings see much the same."
 
 
 def cpu(config: ConfigDict) -> None:

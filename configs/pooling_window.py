@@ -84,7 +84,7 @@ def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The digits were enlarged from 8x8: a 4x4 window is a pixel of theirs."""
     config.arms = arms((8, 16, 32), wide=(10, 20, 40))
     digits_setting(config)
-    config.claim.caveats = "The digits were enlarged from 8x8: a 4x4 window loses next to nothing."
+    config.claim.caveats += " A 4x4 window loses next to nothing of them."
 
 
 def cpu(config: ConfigDict) -> None:

@@ -103,7 +103,7 @@ def digits(config: ConfigDict) -> None:
     """Minutes on a laptop: the machinery at work. Too easy for depth to tell."""
     config.model.options = {"filters": 8, "stem_stride": 2}
     digits_setting(config)
-    config.claim.caveats = "Digits are too easy to tell depths apart, and 20 layers are not deep."
+    config.claim.caveats += " Too easy to tell depths apart, and 20 layers are not deep."
 
 
 def cpu(config: ConfigDict) -> None:

@@ -25,7 +25,7 @@ same on larger nets, trained for longer.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, preset_of, short_setting
+from cnnlab.evidence import blank_config, digits_setting, preset_of, short_setting
 
 CLAIM = {
     "id": "E18",
@@ -84,11 +84,7 @@ def get_config(preset: str = "digits") -> ConfigDict:
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop."""
     config.arms = arms((8, 16, 16))
-    config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.03
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=0, flip=False)
+    digits_setting(config, learning_rate=0.03, crop_padding=0)
 
 
 def cpu(config: ConfigDict) -> None:

@@ -74,6 +74,7 @@ def digits(config: ConfigDict) -> None:
     train(config, batch_size=128, epochs=4.0, learning_rate=0.2)
     config.augment.flip = config.augment.alternate = False
     config.train.eval_flip = False
+    config.claim.statement = "The recipe of the speed run reaches 94% on digits in seconds."
     config.claim.caveats = "Test-time augmentation: mean logits of three shifts of an image."
 
 

@@ -103,7 +103,7 @@ def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms((8, 16, 32), wide=(15, 30, 59), stem="AVGPOOL2 -> ")
     digits_setting(config)
-    config.claim.caveats = "Digits are too easy to tell depths apart."
+    config.claim.caveats += " Too easy to tell depths apart."
 
 
 def cpu(config: ConfigDict) -> None:

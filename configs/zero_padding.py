@@ -56,7 +56,7 @@ def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. Digits stand in the middle of their images: little border to lose."""
     config.arms = arms((8, 16, 32), wide=(13, 25, 51))
     digits_setting(config)
-    config.claim.caveats = "Digits stand in the middle of their images: there is little to lose."
+    config.claim.caveats += " Digits stand in the middle of their images: there is little to lose."
 
 
 def cpu(config: ConfigDict) -> None:

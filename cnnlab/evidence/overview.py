@@ -38,14 +38,13 @@ _INTRODUCTION = """\
 # Results
 
 Sentences that the notes ask their reader to believe, some completed from the papers that they lead
-to, and what happened when they were tried.
-`make results` prints this page, and all tables and figures, from the records that lie beside them
-(`<preset>.jsonl`, a line a run); nothing here is typed by hand. How a verdict is reached stands at
-the top of [`verdict.py`](../cnnlab/evidence/verdict.py). A claim's verdict is that of its first
-comparison; the others, controls among them, are counted beside it. It is about the nets, the data
-and the length of training that its section names: the presets `digits` and `cpu` are minutes of
-small nets, `paper` the papers' own recipes. A refuted claim is a finding, and one that was not run
-says so."""
+to, and what happened when they were tried. `make results` prints this page, and all tables and
+figures, from the records that lie beside them (`<preset>.jsonl`, a line a run); nothing here is
+typed by hand. How a verdict is reached stands at the top of
+[`verdict.py`](../cnnlab/evidence/verdict.py). A claim's verdict is that of its first comparison;
+the others, controls among them, are counted beside it. It is about the nets, the data and the
+length of training that its section names: the presets `digits` and `cpu` are minutes of small nets,
+`paper` the papers' own recipes. A refuted claim is a finding, and one that was not run says so."""
 
 
 @dataclass(frozen=True)

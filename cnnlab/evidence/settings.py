@@ -9,13 +9,30 @@ DEEP_RATES = (0.02, *RATES)
 """The same and a lower one, which deep nets and heads of FC layers may want."""
 
 
-def digits_setting(config: ConfigDict) -> None:
-    """Eight epochs of digits, shifted by up to two pixels; a rate that all small nets stand."""
+def digits_setting(
+    config: ConfigDict,
+    *,
+    epochs: float = 8.0,
+    evaluate_epochs: float = 2.0,
+    checkpoint_epochs: float = 4.0,
+    learning_rate: float = 0.05,
+    crop_padding: int = 2,
+) -> None:
+    """A few epochs of digits, shifted by some pixels, at a rate that all small nets stand."""
     config.data.name = "digits"
-    config.train.update(batch_size=32, epochs=8.0, evaluate_epochs=2.0, checkpoint_epochs=4.0)
-    config.optimizer.learning_rate = 0.05
+    config.train.update(
+        batch_size=32,
+        epochs=epochs,
+        evaluate_epochs=evaluate_epochs,
+        checkpoint_epochs=checkpoint_epochs,
+    )
+    config.optimizer.learning_rate = learning_rate
     config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=2, flip=False)
+    config.augment.update(crop_padding=crop_padding, flip=False)
+    config.claim.caveats = (
+        "Digits, enlarged from 8x8 pixels; 360 to test on; one learning rate for all arms. This "
+        "shows that everything runs, and only hints at what the claim is about."
+    )
 
 
 def short_setting(
