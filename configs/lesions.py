@@ -32,7 +32,7 @@ CLAIM = {
     "id": "E15",
     "statement": "A residual net survives the removal of any one block; a plain net does not.",
     "source": "N3, The ResNet Architecture, after Veit et al. 2016, arXiv 1605.06431",
-    "metric": "lesion_gap",
+    "metric": "lesion_worst_gap",
     "caveats": "",
     "comparisons": (
         {
@@ -40,13 +40,13 @@ CLAIM = {
             "treatment": "residual",
             "baseline": 10.0,
             "expect": "better",
-            "metric": "lesion_worst_gap",
         },
         {
             "question": "Does its error rise less than a plain net's?",
             "treatment": "residual",
             "baseline": "plain",
             "expect": "better",
+            "metric": "lesion_gap",
         },
         {
             "question": "Do its down-sampling blocks matter more than the others?",

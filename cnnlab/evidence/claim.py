@@ -153,12 +153,13 @@ class Claim:
         id: short name, e.g. ``"E1"``.
         statement: the claim in one sentence.
         source: where it is made, e.g. ``"N0, Layer patterns"``.
-        metric: the key of a record's metrics that is compared; lower is better.
+        metric: the key of a record's metrics that decides, and that all compare which name no
+            other; lower is better.
         comparisons: the first gives the claim its verdict; the others separate the causes.
         caveats: what a reader must know to weigh the result, in Markdown.
 
     Raises:
-        ValueError: there is no comparison.
+        ValueError: there is no comparison, or the first has another metric.
     """
 
     id: str
@@ -171,6 +172,11 @@ class Claim:
     def __post_init__(self) -> None:
         if not self.comparisons:
             raise ValueError(f"claim {self.id!r} has no comparison: nothing would be judged")
+        if (first := self.metric_of(self.comparisons[0])) != self.metric:
+            raise ValueError(
+                f"claim {self.id!r} has metric={self.metric!r}, but its first comparison, which "
+                f"gives its verdict, has {first!r}"
+            )
 
     @property
     def place(self) -> tuple[str, int]:

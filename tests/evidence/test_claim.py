@@ -74,6 +74,10 @@ def test_metric_can_be_another() -> None:
         ({k: v for k, v in CONFIG.items() if k != "source"}, "a Claim needs source"),
         ({**CONFIG, "comparisons": ()}, "'E1' has no comparison"),
         (
+            changed(0, metric="test_loss"),
+            "'E1' has metric='test_error', but its first comparison.* has 'test_loss'",
+        ),
+        (
             changed(0, expect="beter"),
             "expect: 'beter'.*better, worse, not worse, equivalent.*mean 'better'",
         ),

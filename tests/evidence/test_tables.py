@@ -325,8 +325,9 @@ def test_rates_that_differ_are_shown(claim: Claim, arms: list[str], records: lis
 def test_a_probes_metric_is_shown_of_the_arms_that_have_it(
     records_of: Callable[..., list[Record]],
 ) -> None:
-    comparison = Comparison("a", 5.0, "better", "Below five?", metric="clean_train_error")
-    ablation = ablation_of(Claim("E13", "Gap.", "N0", (comparison,)), ["a", "b"])
+    tested = Comparison("a", "b", "better", "Is a better?")
+    trained = Comparison("a", 5.0, "better", "Below five?", metric="clean_train_error")
+    ablation = ablation_of(Claim("E13", "Gap.", "N0", (tested, trained)), ["a", "b"])
     ablation.arms["a"].probe = "gap"
     metrics = {"test_error": 7.0, "clean_train_error": 1.0}
     records = records_of({"a": [0, 0]}, metrics=metrics) + records_of({"b": [3.0, 3.0]})
