@@ -83,9 +83,9 @@ def cpu(config: ConfigDict) -> None:
     config.claim.caveats = (
         "Nets of two layers and two epochs; CIFAR-10 pooled to 16x16. Nothing is augmented: a "
         "random crop would shift the centred digits. A locally connected layer has as many "
-        "multiplications and activations as the convolution beside it, and many more weights. That "
-        "sharing pays less on centred digits is not that the locally connected net is right there, "
-        "as N2 has it: the last comparison tells."
+        "multiplications and activations as the convolution beside it, and many more weights. "
+        "Sharing pays less on centred digits, but it pays: that the locally connected net is right "
+        "there, as N2 has it, is refuted by the last comparison."
     )
 
 

@@ -64,9 +64,10 @@ def cpu(config: ConfigDict) -> None:
     config.arms = arms(16)
     short_setting(config)
     config.claim.caveats = (
-        "Narrow nets, 2 epochs, no random crops. A rate is chosen by one run: average pooling's by "
-        "one that validated better than most of those in the table, so that another may suit it "
-        "better."
+        "Narrow nets, 2 epochs, no random crops. The claim was to be of average and L2 pooling; "
+        "that N0 prefers max pooling to average pooling alone was seen after the runs. A rate is "
+        "chosen by one run: average pooling's by one that validated better than most of those in "
+        "the table, so that another may suit it better."
     )
 
 

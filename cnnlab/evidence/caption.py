@@ -8,6 +8,7 @@ from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.selection import at_the_edge
 from cnnlab.evidence.statistics import LEVEL, POWER
 from cnnlab.evidence.verdict import SIGNIFICANCE, metric_name, metric_unit
+from cnnlab.training.probes import meaning
 from cnnlab.training.record import Record
 
 
@@ -26,6 +27,7 @@ def caption(ablation: Ablation, records: Iterable[Record]) -> str:
         rates(ablation),
         _diverged(records),
         *_how_to_read(ablation.claim),
+        meanings(ablation.claim),
         f"Commit: {listed(_commit(record) for record in records)}.",
         f"Device: {listed(str(record.environment['device']) for record in records)}.",
         f"Convolutions: {listed(_convolutions(record) for record in records)}.",
@@ -51,6 +53,13 @@ def _how_to_read(claim: Claim) -> list[str]:
     ]
 
 
+def meanings(claim: Claim) -> str:
+    """What the metrics are that not every record has."""
+    named = {metric: meaning(metric) for metric in claim.metrics}
+    said = [f"{metric_name(metric)} is {words}" for metric, words in named.items() if words]
+    return f"Here {'; '.join(said)}." if said else ""
+
+
 def rates(ablation: Ablation) -> str:
     """How the arms came to their learning rates, and which stand at the end of the choice."""
     if not ablation.rates:
@@ -58,7 +67,7 @@ def rates(ablation: Ablation) -> str:
     choice = ", ".join(f"{rate:g}" for rate in ablation.rates)
     text = (
         f"Each arm's learning rate is the one of {choice} with the least validation error in one "
-        f"run (seed {SELECTION_SEED})"
+        f"run (seed {SELECTION_SEED}), a noisy judge of rates that are close"
     )
     if edge := at_the_edge(ablation):
         text += f"; at the edge of these, so that a better may lie beyond: {', '.join(edge)}"

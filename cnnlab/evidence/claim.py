@@ -118,6 +118,11 @@ class Comparison:
         return 0.0 if isinstance(self.baseline, str) else float(self.baseline)
 
     @property
+    def origin(self) -> str:
+        """Words for the number that a difference is from; none for an arm or for 0."""
+        return f" from {self.constant:g}" if self.constant else ""
+
+    @property
     def expectation(self) -> str:
         """What the claim expects, in words: ``deep worse than shallow``."""
         link = "to" if self.expect == "equivalent" else "than"
@@ -200,8 +205,9 @@ class Claim:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All that is compared, the claim's own metric first."""
-        return tuple(dict.fromkeys([self.metric, *map(self.metric_of, self.comparisons)]))
+        """All that is compared, the claim's own metric first, and the test error in any case."""
+        compared = map(self.metric_of, self.comparisons)
+        return tuple(dict.fromkeys([self.metric, *compared, "test_error"]))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

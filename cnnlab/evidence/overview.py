@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 import pandas as pd
 
 from cnnlab.evidence.ablation import Ablation
-from cnnlab.evidence.caption import rates, titles
+from cnnlab.evidence.caption import meanings, rates, titles
 from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.report import verdict_markdown
@@ -43,8 +43,11 @@ figures, from the records that lie beside them (`<preset>.jsonl`, a line a run);
 typed by hand. How a verdict is reached stands at the top of
 [`verdict.py`](../cnnlab/evidence/verdict.py). A claim's verdict is that of its first comparison;
 the others, controls among them, are counted beside it. It is about the nets, the data and the
-length of training that its section names: the presets `digits` and `cpu` are minutes of small nets,
-`paper` the papers' own recipes. A refuted claim is a finding, and one that was not run says so."""
+length of training that its section names: the presets `digits` and `cpu` are minutes of small nets;
+`paper` is larger nets and longer training, for E2, E3 and E17 the papers' own. Data named as a copy
+are not quite the original: of CIFAR-10 one of which the images were stored as JPEG of quality 75,
+of MNIST one that lacks images. Papers' figures are of the originals. A refuted claim is a finding,
+and one that was not run says so."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Result:
             return ""
         words = format_difference(verdict.difference, verdict.metric) + metric_unit(verdict.metric)
         usual = verdict.metric == Claim.metric
-        return words if usual else f"{words} of {metric_name(verdict.metric)}"
+        of = "" if usual else f" of {metric_name(verdict.metric)}"
+        return f"{words}{of}{verdict.comparison.origin}"
 
     @functools.cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -180,7 +184,7 @@ def _section(results: Sequence[Result]) -> str:
     parts = [
         f"## {claim.title}",
         f"{claim.comparisons[0].question} Source of the claim: {claim.source}.",
-        "\n".join(map(_arm_line, arm_settings(lead.ablation))),
+        "\n".join([*map(_arm_line, arm_settings(lead.ablation)), *_options_line(lead.ablation)]),
         *(_findings(lead) if lead.records else ["Not run."]),
         *filter(None, [claim.caveats]),
         f"```sh\n{lead.command}\n```",
@@ -191,12 +195,13 @@ def _section(results: Sequence[Result]) -> str:
 
 def _findings(result: Result) -> list[str]:
     ablation, records = result.ablation, result.records
+    where = f"Preset `{ablation.preset}`; data: {titles(records)}."
     return [
         verdict_markdown(result.verdicts[0]),
         markdown_table(readable_arms(ablation, records)),
         markdown_table(result.comparisons),
         f"![every run, by arm]({result.figure})",
-        f"Preset `{ablation.preset}`; data: {titles(records)}. {rates(ablation)}".strip(),
+        " ".join(filter(None, [where, rates(ablation), meanings(ablation.claim)])),
         f"[How to read the numbers, and what made them]({result.page}).",
     ]
 
@@ -208,6 +213,14 @@ def _line(result: Result) -> str:
 
 def _arm_line(arm: Arm) -> str:
     return f"- `{arm.name}`: " + ", ".join(f"`{part}`" for part in (arm.network, *arm.settings))
+
+
+def _options_line(ablation: Ablation) -> list[str]:
+    """What the networks of all arms are made with."""
+    first, *others = (recipe.model.options.to_dict() for recipe in ablation.arms.values())
+    shared = [f"`{key} = {value}`" for key, value in first.items()
+              if all(options.get(key) == value for options in others)]  # fmt: skip
+    return [f"- all with {', '.join(shared)}"] if shared else []
 
 
 def arm_settings(ablation: Ablation) -> Iterator[Arm]:

@@ -113,7 +113,7 @@ def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Pat
     page, figure = folder / f"{ablation.preset}.md", folder / f"{ablation.preset}.png"
     plots.figure(ablation.claim, tuple(ablation.arms), records, verdicts, figure)
     text = report_markdown(ablation, records, verdicts)
-    write_whole(page, f"{text}\n![every run's error, by arm]({figure.name})\n")
+    write_whole(page, f"{text}\n![every run, by arm]({figure.name})\n")
     write_whole(page.with_suffix(".tex"), report_latex(ablation, records, verdicts))
     numbers = {
         f"{ablation.preset}.csv": arms_table(ablation, records),

@@ -9,6 +9,12 @@ DEEP_RATES = (0.02, *RATES)
 """The same and a lower one, which deep nets and heads of FC layers may want."""
 
 
+DIGITS_CAVEATS = (
+    "Digits, enlarged from 8x8 pixels; 360 to test on; one learning rate for all arms. This shows "
+    "that everything runs, and only hints at what the claim is about."
+)
+
+
 def digits_setting(
     config: ConfigDict,
     *,
@@ -18,7 +24,10 @@ def digits_setting(
     learning_rate: float = 0.05,
     crop_padding: int = 2,
 ) -> None:
-    """A few epochs of digits, shifted by some pixels, at a rate that all small nets stand."""
+    """A few epochs of digits, shifted by some pixels, at a rate that all small nets stand.
+
+    What that can show joins the claim's caveats.
+    """
     config.data.name = "digits"
     config.train.update(
         batch_size=32,
@@ -29,10 +38,7 @@ def digits_setting(
     config.optimizer.learning_rate = learning_rate
     config.schedule.warmup_epochs = 0.5
     config.augment.update(crop_padding=crop_padding, flip=False)
-    config.claim.caveats = (
-        "Digits, enlarged from 8x8 pixels; 360 to test on; one learning rate for all arms. This "
-        "shows that everything runs, and only hints at what the claim is about."
-    )
+    config.claim.caveats = f"{config.claim.caveats} {DIGITS_CAVEATS}".strip()
 
 
 def short_setting(

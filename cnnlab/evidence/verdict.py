@@ -246,12 +246,12 @@ def _as_claimed(case: _Case, difference: Interval) -> bool:
 def _reason(
     case: _Case, difference: Interval, outcome: Outcome, p: float, needed: float | None
 ) -> str:
-    name, unit = metric_name(case.metric), metric_unit(case.metric)
+    what = f"{metric_name(case.metric)}{case.comparison.origin}"
+    amount = f"{format_difference(difference, case.metric)}{metric_unit(case.metric)}"
     lies = "is not shown to lie" if outcome == "undecided" else "lies"
-    words = (
-        f"the difference in {name} of {format_difference(difference, case.metric)}{unit} {lies} "
-        f"{_place(case, difference)} (Holm-adjusted p {_equals(format_p(p))})"
-    )
+    place = _place(case, difference)
+    words = f"the difference in {what} of {amount} {lies} {place}"
+    words += f" (Holm-adjusted p {_equals(format_p(p))})"
     if needed is None:
         return words
     return f"{words}; with {format_runs(needed)} runs an arm it should be decided"

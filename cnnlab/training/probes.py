@@ -4,7 +4,7 @@ A probe runs once, after the final evaluation, and what it finds joins the recor
 gives the same numbers for the same variables and seed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,13 +75,15 @@ class Trained(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """The names of some metrics, and what measures them; of each less is better.
+    """Some metrics by name, each with what it is in words, and what measures them.
+
+    Of each less is better.
 
     A name that ends in `_error` or `_gap` is in percent. `check(model, image_shape)` raises
     ValueError for a network of which they cannot be measured.
     """
 
-    metrics: tuple[str, ...]
+    metrics: Mapping[str, str]
     measure: Callable[[Trained], dict[str, float]]
     check: Callable[[linen.Module, tuple[int, int, int]], object] = lambda *_: None
 
@@ -167,7 +169,12 @@ def metrics_of(recipe: ConfigDict) -> tuple[str, ...]:
         RecipeError: as `probe`.
     """
     found = probe(recipe.probe)
-    return METRICS + (found.metrics if found else ())
+    return METRICS + (tuple(found.metrics) if found else ())
+
+
+def meaning(metric: str) -> str:
+    """What a probe's metric is, in words; empty for those that every record has."""
+    return next((each.metrics[metric] for each in PROBES.values() if metric in each.metrics), "")
 
 
 def gap(network: Trained) -> dict[str, float]:
@@ -222,14 +229,10 @@ def lesion_errors(network: Trained, removals: Sequence[Sequence[str]]) -> list[f
 
 
 def shift(network: Trained) -> dict[str, float]:
-    """Test error and change of the logits when images move by 1 to 4 pixels: `shift_responses`."""
-    responses = enumerate(shift_responses(network))
-    return {
-        f"shift{distance}_{what}": getattr(response, what)
-        for distance, response in responses
-        if distance > 0
-        for what in ShiftResponse._fields
-    }
+    """What images moved by 1 to 4 pixels do to test error and logits: `shift_responses`."""
+    still, *responses = shift_responses(network)
+    rises = {f"shift{d}_gap": each.error - still.error for d, each in enumerate(responses, 1)}
+    return rises | {f"shift{d}_change": each.change for d, each in enumerate(responses, 1)}
 
 
 class ShiftResponse(NamedTuple):
@@ -265,15 +268,39 @@ def _error(logits: NDArray[np.floating], images: Images) -> float:
     return 100 * float((logits.argmax(-1) != images.labels).mean())
 
 
+_MOVED = {
+    distance: f"when images move by {distance} pixel{'s' * (distance > 1)}"
+    for distance in range(1, REACH + 1)
+}
+
 PROBES = {
-    "gap": Probe(("clean_train_error", "generalisation_gap"), gap),
+    "gap": Probe(
+        {
+            "clean_train_error": "the error on training images as they are",
+            "generalisation_gap": "the test error less the error on training images as they are",
+        },
+        gap,
+    ),
     "lesion": Probe(
-        ("lesion_gap", "lesion_worst_gap", "lesion_downsampling_gap", "lesion_fifth_gap"),
+        {
+            "lesion_gap": "the rise of the test error without one block, a mean over all blocks "
+            "that keep the shape",
+            "lesion_worst_gap": "the rise without the one block, of those that keep the shape, "
+            "that is missed most",
+            "lesion_downsampling_gap": "the mean rise without a block that changes the shape, less "
+            "that without one that keeps it",
+            "lesion_fifth_gap": "the mean rise without a fifth of the blocks, drawn from those "
+            "that keep the shape",
+        },
         lesion,
         check=blocks,
     ),
     "shift": Probe(
-        tuple(f"shift{d}_{what}" for d in range(1, REACH + 1) for what in ShiftResponse._fields),
+        {f"shift{d}_gap": f"the rise of the test error {where}" for d, where in _MOVED.items()}
+        | {
+            f"shift{d}_change": f"how far the logits go {where}, as a part of their size"
+            for d, where in _MOVED.items()
+        },
         shift,
     ),
 }

@@ -193,8 +193,8 @@ def test_another_metric_has_its_own_unit(
     page = squeezed(
         report_markdown(ablation_of(losses, arms), records, judge_claim(losses, records))
     )
-    assert "| arm | test loss | n |" in page
-    assert "| one_7x7 | 0.2800 ± 0.0088 | 5 |" in page
+    assert "| arm | test loss | test error % | n |" in page
+    assert "| one_7x7 | 0.2800 ± 0.0088 | 28.00 ± 0.88 | 5 |" in page
     assert "| difference [95%] |" in page
     assert "percent" not in page
     assert "points [" not in page
