@@ -53,9 +53,15 @@ def rewrite(folder: Path, page: Path | None) -> list[Path]:
 def machine_tag(results: dict[str, Any]) -> str:
     """A file name: the device, and the number of threads where not all cores were used."""
     machine = results["machine"]
-    words = re.sub(r"\((R|TM)\)", "", machine["device"])
+    words = machine["device"]
     if machine["platform"] == "cpu" and machine["threads"] != machine["cores"]:
         words += f" {machine['threads']} threads"
+    return machine_name(words)
+
+
+def machine_name(device: str) -> str:
+    """A device in words as a file may be called."""
+    words = re.sub(r"\((R|TM)\)", "", device)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 

@@ -153,15 +153,14 @@ def _result(results: Path, ablation: Ablation) -> Result:
     return Result(*read_records(path, ablation)) if path.exists() else Result(ablation, [])
 
 
-def replace_block(text: str, block: str) -> str:
+def replace_block(text: str, block: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with `block` between its markers.
 
     Raises:
-        MarkerMissing: `text` lacks `BEGIN`, or `END` after it.
+        MarkerMissing: `text` lacks the first of `markers`, or the second after it.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not (begin and end):
-        missing = END if begin else BEGIN
-        raise MarkerMissing(f"no line {missing!r} to say where the results stand")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
+        raise MarkerMissing(f"no line {markers[bool(begin)]!r} to say where the results stand")
+    return f"{before}{begin}\n{block}\n{end}{after}"
