@@ -105,7 +105,7 @@ def _walk(closed: ClosedJaxpr | Jaxpr, inputs: list[Seen]) -> list[Seen]:
 def _through(eqn: Any, seen: list[Seen]) -> list[Seen]:
     """What is seen behind one primitive, from what its operands see."""
     name, outs = eqn.primitive.name, len(eqn.outvars)
-    if all(view == _UNSEEN for view in seen):
+    if name == "stop_gradient" or all(view == _UNSEEN for view in seen):
         return [_UNSEEN] * outs
     if name in _CALLS:
         return _walk(eqn.params[_CALLS[name]], seen)
@@ -331,7 +331,7 @@ _NARY = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type
     copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite
     le lgamma log log1p logistic lt max min mul name ne neg nextafter not or pow reduce_precision
-    rem round rsqrt select_n sign sin sinh sqrt square stop_gradient sub tan tanh xor
+    rem round rsqrt select_n sign sin sinh sqrt square sub tan tanh xor
 """
 _ELEMENTWISE = frozenset(_NARY.split())
 """Primitives whose neuron at a place is made of its operands at that place, or of a scalar."""

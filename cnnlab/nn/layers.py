@@ -182,7 +182,8 @@ class Whiten(Layer):
 
         def filters() -> Array:
             half = ops.whitening_filters(x.astype(jnp.float32), self.kernel_size)
-            return jnp.concatenate([half, -half], axis=-1)
+            # Of the images only once: to `analysis` they are numbers, and not what a neuron sees.
+            return jax.lax.stop_gradient(jnp.concatenate([half, -half], axis=-1))
 
         kernel = self.variable("batch_stats", "kernel", filters).value
         return ops.conv2d(x.astype(self.dtype), kernel)

@@ -22,6 +22,10 @@ def test_the_maps_of_the_paper():
     pooled = [row.shape for row in summary.rows if row.notation == "POOL2"]
     assert pooled == [(15, 15, 64), (7, 7, 256), (3, 3, 256)]
     assert shapes["POOL3"] == (1, 1, 256)
+    # WHITEN2 2; then 2 more a convolution and 1 more a pooling, times the steps 1, 2, 4, and 2 * 8.
+    assert (
+        summary.receptive_field.size == 2 + 2 + 1 + 2 * (2 + 2 + 1) + 4 * (2 + 2 + 1) + 8 * 2 + 16
+    )
     wider = cnnlab.summarize(models.create("airbench95"), (32, 32, 3))
     pooled = [row.shape for row in wider.rows if row.notation == "POOL2"]
     assert pooled == [(15, 15, 128), (7, 7, 384), (3, 3, 384)]
