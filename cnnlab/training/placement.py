@@ -122,13 +122,13 @@ def check_shares(batch_size: int) -> None:
         )
 
 
-def dispatch_lengths() -> tuple[int, ...]:
-    """How many steps may be handed to the device at once, in one program each.
+def many_at_once() -> bool:
+    """Whether many steps are handed to the device at once, as one program.
 
-    On an accelerator, where Python would be slower than a small network's step, many as one scan.
-    One by one on a CPU: inside a loop XLA has no fast convolution there.
+    On an accelerator, where Python would be slower than a small network's step. Not on a CPU:
+    inside a loop XLA has no fast convolution there.
     """
-    return (1,) if jax.default_backend() == "cpu" else (1, 8, 64)
+    return jax.default_backend() != "cpu"
 
 
 def keep_compiled() -> None:

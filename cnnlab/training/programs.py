@@ -69,30 +69,36 @@ def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
     """
     shared = recipe.to_dict()
     del shared["seed"], shared["arm"], shared["probe"], shared["train"]["on_divergence"]
-    lengths = placement.dispatch_lengths()
-    return _compile(FrozenConfigDict(shared), dataset, lengths, ops.preferred())
+    many = placement.many_at_once()
+    return _compile(FrozenConfigDict(shared), dataset, many, ops.preferred())
 
 
 @functools.lru_cache(maxsize=32)
-def _compile(
-    recipe: FrozenConfigDict, dataset: Dataset, lengths: tuple[int, ...], backend: str
-) -> Programs:
+def _compile(recipe: FrozenConfigDict, dataset: Dataset, many: bool, backend: str) -> Programs:
     found = functions(recipe, dataset)
     key, whole = placement.key_of(0), placement.everywhere()
     fed, sample = found.feed.shapes(), found.feed.sample()
     arguments = (jax.eval_shape(found.create, key, sample), *fed, key)
     layout = (whole, *[found.feed.layout] * len(fed), whole)
-    longest = found.plan.longest_stretch if found.feed.lasts else 1
+    longest = found.plan.longest_stretch if many and found.feed.lasts else 1
     jit, by = functools.partial(jax.jit, out_shardings=whole), ops.using(backend)
     train_steps = {
         length: jit(by(repeat(found.train_step, length)), in_shardings=layout, donate_argnums=0)
         .lower(*arguments)
         .compile()
-        for length in lengths
-        if length <= longest
+        for length in dispatch_lengths(longest)
     }
     create, eval_step = jit(found.create), jit(by(found.eval_step))
     return Programs(found.plan, lambda key: create(key, sample), found.feed, train_steps, eval_step)
+
+
+def dispatch_lengths(longest: int) -> tuple[int, ...]:
+    """How many steps are taken at once, by a program each, in a run whose longest stretch is known.
+
+    All from one report to the next; where the end of an epoch cuts a stretch in two, its parts go
+    by eights and ones.
+    """
+    return tuple(sorted({1, min(8, longest), longest}))
 
 
 def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functions:

@@ -19,12 +19,9 @@ from cnnlab.training.evaluate import Score
 from cnnlab.training.feed import training_set
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.loop import Loop
-from cnnlab.training.programs import Programs, compile_programs
+from cnnlab.training.programs import Programs, compile_programs, dispatch_lengths
 from cnnlab.training.recipe import Plan
 from cnnlab.training.record import Record
-
-LENGTHS = (1, 4)
-
 
 PLANS = [
     Plan(
@@ -89,14 +86,24 @@ def loop(programs: Programs, fed: Any, note: Note) -> Loop:
 
 def test_dispatches_are_few() -> None:
     plan, taken = PLANS[1], []
-    programs = Programs(plan, None, None, dict.fromkeys((1, 8, 64)), None)  # type: ignore[arg-type]
+    lengths = dispatch_lengths(plan.longest_stretch)
+    programs = Programs(plan, None, None, dict.fromkeys(lengths), None)  # type: ignore[arg-type]
     runner, step = loop(programs, None, Note()), 0
     while step < plan.steps:
         taken.append(runner._stride(step))
         step += taken[-1]
-    assert set(taken) == {1, 8}
-    # 50 = 6 * 8 + 2 makes 8; so do 1 + 49 and 2 + 48 at the ends of epochs.
-    assert len(taken) == 20 * 8
+    assert set(taken) == {1, 8, 50}
+    # 18 reports of 50 steps, and at the ends of epochs 1 + (6 * 8 + 1) and (1 + 1) + 6 * 8.
+    assert len(taken) == 18 + 8 + 8
+
+
+def test_there_are_few_programs() -> None:
+    assert [dispatch_lengths(longest) for longest in (1, 5, 8, 43)] == [
+        (1,),
+        (1, 5),
+        (1, 8),
+        (1, 8, 43),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +135,7 @@ def test_scanned_is_the_run_that_goes_step_by_step(
 ) -> None:
     """And one cut off between is, to the bit, the scanned one that was not."""
     singly, its_lines = trained(recipe(), tmp_path / "singly")
-    monkeypatch.setattr(placement, "dispatch_lengths", lambda: LENGTHS)
+    monkeypatch.setattr(placement, "many_at_once", lambda: True)
     scanned, lines = trained(recipe(), tmp_path / "scanned")
     assert [line.keys() for line in lines] == [line.keys() for line in its_lines]
     for line, other in zip(lines, its_lines, strict=True):
@@ -137,17 +144,17 @@ def test_scanned_is_the_run_that_goes_step_by_step(
     with monkeypatch.context(), pytest.raises(crash_at(60)):
         trained(recipe(), tmp_path / "cut")
     monkeypatch.undo()
-    monkeypatch.setattr(placement, "dispatch_lengths", lambda: LENGTHS)
+    monkeypatch.setattr(placement, "many_at_once", lambda: True)
     assert (tmp_path / "cut/checkpoints/50").exists()
     assert trained(recipe(), tmp_path / "cut") == (scanned, lines)
 
 
-@pytest.mark.parametrize("lengths", [(1,), LENGTHS])
+@pytest.mark.parametrize("many", [False, True])
 def test_between_reports_nothing_goes_to_the_device_or_comes_back(
     make_recipe: Callable[..., ConfigDict],
     tiny: Dataset,
     monkeypatch: pytest.MonkeyPatch,
-    lengths: tuple[int, ...],
+    many: bool,
 ) -> None:
     """Half the batch, twice the steps between reports, and not a number more comes back."""
     fetch = ArrayImpl._value.fget  # the guard does not see what comes back from a CPU
@@ -155,17 +162,17 @@ def test_between_reports_nothing_goes_to_the_device_or_comes_back(
     monkeypatch.setattr(
         ArrayImpl, "_value", property(lambda self: fetched.append(self) or fetch(self))
     )
-    monkeypatch.setattr(placement, "dispatch_lengths", lambda: lengths)
+    monkeypatch.setattr(placement, "many_at_once", lambda: many)
 
     def fetches(batch_size: int) -> int:
+        per_epoch = 10 // batch_size
         changes = {"model.name": "INPUT -> FC", "train.batch_size": batch_size}
         changes |= {"augment.crop_padding": 1, "train.log_steps": 100, "train.epochs": 3.0}
         programs = compile_programs(make_recipe(changes), tiny)
-        assert set(programs.train_steps) == set(lengths)
+        assert max(programs.train_steps) == (per_epoch if many else 1)
         state, note = programs.create(jax.random.key(1)), Note()
         orders = [programs.feed.order(jax.random.key(0), epoch) for epoch in range(3)]
         images, labels, *_ = training_set(tiny)
-        per_epoch = 10 // batch_size
         runner = loop(programs, lambda step: (images, labels, orders[step // per_epoch]), note)
         fetched.clear()
         with jax.transfer_guard("disallow"):
@@ -181,7 +188,7 @@ def test_each_program_takes_the_place_of_the_state_it_is_given(
 ) -> None:
     changes = {"model.name": "INPUT -> FC", "train.batch_size": 1, "train.steps": 20}
     changes |= {"augment.crop_padding": 1, "train.log_steps": 100}
-    monkeypatch.setattr(placement, "dispatch_lengths", lambda: LENGTHS)
+    monkeypatch.setattr(placement, "many_at_once", lambda: True)
     programs, images = compile_programs(make_recipe(changes), tiny), training_set(tiny)
     key = placement.key_of(0)
     for length, train in programs.train_steps.items():

@@ -17,14 +17,10 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-@pytest.mark.parametrize(
-    ("platform", "lengths"), [("cpu", (1,)), ("gpu", (1, 8, 64)), ("tpu", (1, 8, 64))]
-)
-def test_steps_in_a_dispatch(
-    monkeypatch: pytest.MonkeyPatch, platform: str, lengths: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize(("platform", "many"), [("cpu", False), ("gpu", True), ("tpu", True)])
+def test_steps_in_a_dispatch(monkeypatch: pytest.MonkeyPatch, platform: str, many: bool) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    assert placement.dispatch_lengths() == lengths
+    assert placement.many_at_once() is many
 
 
 @pytest.mark.usefixtures("no_cache")

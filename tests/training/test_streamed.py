@@ -105,7 +105,7 @@ def test_a_step_is_the_update_on_its_batch(recipe: Callable[..., ConfigDict]) ->
 def test_several_steps_at_once_are_for_what_lies_on_the_device(
     recipe: Callable[..., ConfigDict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placement, "dispatch_lengths", lambda: (1, 2))
+    monkeypatch.setattr(placement, "many_at_once", lambda: True)
     changes = {"model.name": "INPUT -> FC", "train.log_steps": 10}
     assert set(compile_programs(recipe(changes), open_(recipe())).train_steps) == {1}
 
