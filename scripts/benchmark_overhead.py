@@ -24,7 +24,6 @@ from cnnlab import ops, training
 from cnnlab.data import Dataset
 from cnnlab.evidence import Ablation
 from cnnlab.launch import launch
-from cnnlab.training.averaging import averaging
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score
@@ -32,11 +31,9 @@ from cnnlab.training.feed import feed_of
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop
-from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import Programs, build_model, compile_programs
+from cnnlab.training.programs import Programs, bare, build_model, compile_programs
 from cnnlab.training.progress import Display
 from cnnlab.training.state import State
-from cnnlab.training.step import make_update
 
 ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; by name the first if left out.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "How many times each is timed.")
@@ -82,12 +79,7 @@ def _bare(
     batch = recipe.train.batch_size
     x = jax.random.normal(jax.random.key(1), (batch, *dataset.image_shape))
     y = jnp.arange(batch) % dataset.classes
-    update = make_update(
-        build_model(recipe, dataset.classes),
-        optimizer(recipe, programs.plan),
-        label_smoothing=recipe.optimizer.label_smoothing,
-        averaging=averaging(recipe, programs.plan),
-    )
+    _, update = bare(recipe, build_model(recipe, dataset.classes), programs.plan)
     step = jax.jit(ops.using(ops.preferred())(update), donate_argnums=0)
     key, first = jax.random.key(2), jnp.asarray(False)
 

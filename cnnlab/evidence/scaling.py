@@ -24,12 +24,8 @@ from cnnlab.data.splits import stored_indices
 from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
 from cnnlab.names import unknown
-from cnnlab.training.averaging import averaging
-from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import build_model
+from cnnlab.training.programs import bare, build_model
 from cnnlab.training.recipe import default_recipe, plan
-from cnnlab.training.state import create_state
-from cnnlab.training.step import make_update
 
 CHIP_COUNTS = tuple(2**i for i in range(11))
 POD_CHIPS = ("a100", "h100", "tpu_v5e", "tpu_v5p")
@@ -107,12 +103,9 @@ def _ratio(work: Work) -> float:
 def step_work(recipe: ConfigDict, images: Images, batch: int) -> Work:
     """The work of a recipe's bare training step, on a prepared batch of that size."""
     model, durations = build_model(recipe, images.classes), plan(recipe, images.examples)
-    adapt, options = optimizer(recipe, durations), recipe.optimizer
-    average = averaging(recipe, durations)
-    update = make_update(model, adapt, label_smoothing=options.label_smoothing, averaging=average)
+    create, update = bare(recipe, model, durations)
     key = jax.random.key(0)
     x = jax.ShapeDtypeStruct((batch, *images.shape), jnp.float32)
-    create = functools.partial(create_state, model, adapt, averaged=average is not None)
     state = jax.eval_shape(create, key, x)
     y = jax.ShapeDtypeStruct((batch,), jnp.int32)
     first = jnp.array(False)

@@ -18,7 +18,7 @@ from cnnlab.training.feed import Feed, feed_of
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.recipe import Plan, RecipeError, plan
 from cnnlab.training.state import State, create_state
-from cnnlab.training.step import Step, make_eval_step, make_update, repeat
+from cnnlab.training.step import Step, Update, make_eval_step, make_update, repeat
 
 
 class Functions(NamedTuple):
@@ -109,19 +109,11 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
     """
     feed, model = feed_of(recipe, dataset), build_model(recipe, dataset.classes)
     durations = plan(recipe, feed.examples)
-    adapt, average = optimizer(recipe, durations), averaging(recipe, durations)
+    begin, update = bare(recipe, model, durations)
 
     def create(key: Array, images: Array) -> State:
-        examples = data.normalise(images, feed.mean, feed.std)
-        return create_state(model, adapt, key, examples, averaged=average is not None)
+        return begin(key, data.normalise(images, feed.mean, feed.std))
 
-    update = make_update(
-        model,
-        adapt,
-        label_smoothing=recipe.optimizer.label_smoothing,
-        averaging=average,
-        groups=recipe.model.batch_norm_groups,
-    )
     eval_step = make_eval_step(
         model,
         mean=feed.mean,
@@ -130,3 +122,22 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
         shift=recipe.train.eval_shift,
     )
     return Functions(durations, create, feed, feed.make_step(update), eval_step)
+
+
+def bare(
+    recipe: ConfigDict | FrozenConfigDict, model: linen.Module, durations: Plan
+) -> tuple[Callable[[Array, Array], State], Update]:
+    """What a recipe does with normalised images: make a state of some, and one step on a batch."""
+    adapt, average = optimizer(recipe, durations), averaging(recipe, durations)
+    update = make_update(
+        model,
+        adapt,
+        label_smoothing=recipe.optimizer.label_smoothing,
+        averaging=average,
+        groups=recipe.model.batch_norm_groups,
+    )
+
+    def create(key: Array, examples: Array) -> State:
+        return create_state(model, adapt, key, examples, averaged=average is not None)
+
+    return create, update

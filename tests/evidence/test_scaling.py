@@ -71,6 +71,18 @@ def test_predictions_lie_between_the_bounds():
         assert low < row.images_per_second < high, row
 
 
+def test_parts_of_a_batch_have_norms_that_do_not_wait():
+    def waits(norm: str, groups: int) -> float:
+        recipe = scaling.default_recipe()
+        recipe.model.name = f"INPUT -> CONV3-4 -> {norm}RELU -> GAP -> FC"
+        recipe.model.batch_norm_groups, recipe.train.steps = groups, 1
+        return scaling.step_work(recipe, scaling.DATA["digits"], 8).waits
+
+    # Mean, variance, and both backward; what is left counts the errors.
+    assert waits("BN -> ", 1) == 4
+    assert waits("BN -> ", 2) == waits("", 1) == 1
+
+
 def test_unknown_data_are_told():
     recipe = scaling.default_recipe()
     recipe.data.name = "cifar"
