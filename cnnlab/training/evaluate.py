@@ -30,12 +30,9 @@ def evaluate(
     what those give is left out.
     """
     batch_size += -batch_size % jax.device_count()
-    losses, misses = [], []
+    scored: list[tuple[Array, Array]] = []
     for batch in split.batches(batch_size, own_rows(batch_size)):
-        loss, missed = eval_step(variables, *(share_out(rows, batch_size) for rows in batch))
-        losses.append(np.asarray(loss, np.float64))
-        misses.append(np.asarray(missed))
-    return Score(
-        error=100 * float(np.concatenate(misses)[: split.number].mean()),
-        loss=float(np.concatenate(losses)[: split.number].mean()),
-    )
+        jax.block_until_ready(scored[-2:-1])  # one batch is scored while the next is on its way
+        scored.append(eval_step(variables, *(share_out(rows, batch_size) for rows in batch)))
+    losses, misses = (np.concatenate(parts)[: split.number] for parts in zip(*scored, strict=True))
+    return Score(error=100 * float(misses.mean()), loss=float(losses.astype(np.float64).mean()))
