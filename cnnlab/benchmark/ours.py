@@ -1,7 +1,5 @@
 """cnnlab as a contender: `ops.conv2d`, the register's networks, `training.step.make_update`."""
 
-from contextlib import AbstractContextManager
-
 import jax.numpy as jnp
 import optax
 from flax import linen
@@ -40,10 +38,4 @@ def training(model: linen.Module, optimizer: optax.GradientTransformation) -> Tr
 
 keep_memory()  # as the launchers do, before JAX starts
 
-
-def tracing() -> AbstractContextManager[None]:
-    """The backend that runs train with."""
-    return ops.using(ops.preferred())
-
-
-CONTENDER = JaxContender(convolution, network, training, tracing)
+CONTENDER = JaxContender(convolution, network, training)

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -46,17 +45,10 @@ class JaxContender(NamedTuple):
     convolution: Callable[[Layer], Convolution]
     network: Callable[[str], linen.Module]
     training: Callable[[linen.Module, optax.GradientTransformation], Training]
-    tracing: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Makes the context that everything is traced in."""
 
     def facts(self, _: str | None) -> dict[str, Any]:
         """Versions and device."""
         return environment()
-
-    def prepare(self, job: Job) -> Task:
-        """Compile a job."""
-        with self.tracing():
-            return self._prepare(job)
 
     def program(self, layer: Layer, batch: int) -> str:
         """What the compiler is given for a convolution and both its gradients."""
@@ -64,7 +56,8 @@ class JaxContender(NamedTuple):
         gradients = jax.grad(lambda x, w: convolve(x, w).sum() ** 2, argnums=(0, 1))
         return _jit(gradients).lower(x, kernel).as_text()
 
-    def _prepare(self, job: Job) -> Task:
+    def prepare(self, job: Job) -> Task:
+        """Compile a job."""
         match job.subject:
             case Matmul(size=size):
                 a = jnp.asarray(normal(size, size))
