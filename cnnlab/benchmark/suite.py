@@ -48,6 +48,13 @@ class Layer(NamedTuple):
         """Pixels of the output's side."""
         return self.size + 2 * self.padding - self.kernel + 1
 
+    @property
+    def products(self) -> int:
+        """Of an image: a weight and a pixel each, none of them a pixel of the padding."""
+        offsets = range(-self.padding, self.kernel - self.padding)
+        reached = sum(len(range(max(0, d), min(self.size, self.output_size + d))) for d in offsets)
+        return reached**2 * self.channels * self.filters
+
 
 class Net(NamedTuple):
     """A network for images of 32x32x3 and ten classes."""
@@ -76,8 +83,7 @@ class Job(NamedTuple):
             case Matmul(size=size):
                 return 2 * size**3
             case Layer() as layer:
-                weights = layer.kernel**2 * layer.channels * layer.filters
-                return 2 * self.batch * weights * layer.output_size**2
+                return 2 * self.batch * layer.products
             case _:
                 return None
 

@@ -3,8 +3,10 @@
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 
+import jax.numpy as jnp
 import pytest
 
+from cnnlab import ops
 from cnnlab.benchmark import contenders, race
 from cnnlab.benchmark.contenders import Contender, Prepared
 from cnnlab.benchmark.suite import LAYERS, Job, Layer, Matmul, Net, full_suite
@@ -150,8 +152,17 @@ def test_operations_are_counted_as_the_formula_has_them():
     by_name = {layer.name: Job("layer", layer, 128, "forward").flops for layer in LAYERS}
     assert by_name["L4"] == 2 * 128 * 128 * (7 * 7 * 128) * (10 * 10)
     assert by_name["L1"] == 2 * 128 * 96 * (11 * 11 * 3) * (118 * 118)
-    assert by_name["5x5"] == 2 * 128 * 64 * (5 * 5 * 64) * (32 * 32)
     assert Job("matmul", Matmul("m", 10), 1, "forward").flops == 2000
+
+
+@pytest.mark.parametrize("layer", [*LAYERS[5:], Layer("wide", 2, 3, 5, 6, 3)])
+def test_products_with_the_paddings_zeros_are_not_counted(layer):
+    ones = jnp.ones((1, layer.size, layer.size, 1))
+    window = jnp.ones((layer.kernel, layer.kernel, 1, 1))
+    met = ops.conv2d(ones, window, padding=layer.padding)
+    assert met.shape[1] == layer.output_size
+    products = int(met.sum()) * layer.channels * layer.filters
+    assert Job("layer", layer, 16, "forward").flops == 2 * 16 * products
 
 
 def test_the_layers_are_those_of_convnet_benchmarks():
