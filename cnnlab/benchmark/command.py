@@ -1,6 +1,7 @@
 """The benchmark's command line: flags in, one race, its files and tables out."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.published import MarkerMissing, replace_block
 from cnnlab.launch import EXIT_FAILED, EXIT_USAGE
 from cnnlab.names import unknown
+from cnnlab.training.recipe import DTYPES
 
 STACKED = Path("configs/stacked_convs.py")
 
@@ -23,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The files go to results/performance and docs/performance.md; with --quick and --only to
     runs/performance and no page; or where --folder and --page say.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(given)
     partial = options.quick or options.only
     folder = options.folder or Path("runs" if partial else "results") / "performance"
     page = options.page or (None if partial else Path("docs/performance.md"))
@@ -31,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if page is not None:
             replace_block(page.read_text(), "")  # a mistake shows now, not after minutes
         if not options.report_only:
-            report.write(_run(options), folder)
+            command = shlex.join(["python", "scripts/benchmark.py", *given])
+            report.write(_run(options, command), folder)
         for made in report.rewrite(folder, page):
             print(f"{made}\n\n{made.read_text()}")
     except (FileNotFoundError, MarkerMissing, ValueError) as error:
@@ -49,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=5, help="turns of each contender; fewer in slow rows (5)")
     add("--batch", type=int, default=128, help="images a network gets at once (128)")
     add("--layer-batch", type=int, help="images a single layer gets (16 on a CPU, else 128)")
+    add("--dtype", choices=DTYPES, default="float32", help="bfloat16: of the single layers alone")
     add("--only", nargs="+", default=[], metavar="NAME", help="these layers and networks")
     add("--quick", action="store_true", help="tiny shapes and times that mean nothing")
     add("--report-only", action="store_true", help="run nothing, make the tables anew")
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> dict[str, Any]:
+def _run(options: argparse.Namespace, command: str) -> dict[str, Any]:
     if not 1 <= options.threads <= cores():
         raise ValueError(f"--threads must be from 1 to {cores()}; got {options.threads}")
     for name in ("rounds", "batch", "layer_batch"):
@@ -66,13 +71,19 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
     def suite(platform: str) -> list[Job]:
         if options.quick:
-            return quick_suite()
-        layer_batch = options.layer_batch or (16 if platform == "cpu" else 128)
-        return _chosen(full_suite(platform, _networks(options.batch), layer_batch), options.only)
+            jobs = quick_suite()
+        else:
+            layer_batch = options.layer_batch or (16 if platform == "cpu" else 128)
+            jobs = full_suite(platform, _networks(options.batch), layer_batch)
+        if options.dtype != "float32":
+            jobs = [job._replace(dtype=options.dtype) for job in jobs if job.part != "net"]
+        return _chosen(jobs, options.only)
 
     suite("cpu")  # a misspelt name shows before anything is started
     seconds = 0.0 if options.quick else 0.2
-    return race(suite, threads=options.threads, rounds=options.rounds, seconds=seconds)
+    results = race(suite, threads=options.threads, rounds=options.rounds, seconds=seconds)
+    results["settings"] |= {"dtype": options.dtype, "command": command}
+    return results
 
 
 def _networks(batch: int) -> list[tuple[Net, int]]:

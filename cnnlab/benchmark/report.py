@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from cnnlab.benchmark.suite import TRAINING
 from cnnlab.evidence.published import replace_block
 from cnnlab.training.record import write_whole
 
@@ -51,11 +52,13 @@ def rewrite(folder: Path, page: Path | None) -> list[Path]:
 
 
 def machine_tag(results: dict[str, Any]) -> str:
-    """A file name: the device, and the number of threads where not all cores were used."""
+    """A file name: the device; the threads, if fewer than its cores; the type, if not float32."""
     machine = results["machine"]
     words = machine["device"]
     if machine["platform"] == "cpu" and machine["threads"] != machine["cores"]:
         words += f" {machine['threads']} threads"
+    if results["settings"]["dtype"] != "float32":
+        words += f" {results['settings']['dtype']}"
     return machine_name(words)
 
 
@@ -75,11 +78,10 @@ def markdown(results: dict[str, Any]) -> str:
         f"### {results['machine']['device']}",
         "\n".join(_facts(results)),
         _READING.format(first=names[0]),
-        "#### Whole networks, images/s",
-        _table(names, nets, ("network", "batch", "what"), _images_per_second),
+        *_networks(names, nets),
         "#### Single layers: ms, GFLOP/s, percent of the peak",
         f"The peak is {peak / 1e9:.0f} GFLOP/s: the fastest of the contenders' products of two "
-        f"float32 matrices ({_peaks(results)}).",
+        f"{results['settings']['dtype']} matrices ({_peaks(results)}).",
         _table(names, layers, ("layer", "batch", "what"), lambda r, s: _layer_cell(r, s, peak)),
         "#### What was timed",
         _subjects(nets + layers),
@@ -87,6 +89,31 @@ def markdown(results: dict[str, Any]) -> str:
         _compiling(names, nets + layers),
     ]
     return "\n\n".join([*parts, *_failures(rows)])
+
+
+def _networks(names: list[str], nets: list[dict[str, Any]]) -> Iterable[str]:
+    """All of them, which training steps are level, and training where XLA computes all of it."""
+    if not nets:
+        return
+    heads = ("network", "batch", "what")
+    yield "#### Whole networks, images/s"
+    yield _table(names, nets, heads, _images_per_second)
+    steps = [row for row in nets if row["what"] == TRAINING]
+    for rival in names[1:]:
+        if level := list(_level(steps, names[0], rival)):
+            yield f"Training steps level with {rival}'s (1 is in the range): {', '.join(level)}."
+    without_onednn = ["cnnlab (xla)", "Flax Linen"]
+    if set(without_onednn) <= set(names):
+        yield "#### Training steps where there is no oneDNN, images/s"
+        yield _table(without_onednn, steps, heads, _images_per_second)
+
+
+def _level(rows: list[dict[str, Any]], first: str, rival: str) -> Iterable[str]:
+    """The rows in which neither is faster."""
+    for row in rows:
+        found = ratio(row, first, rival)
+        if found and found[1] <= 1 <= found[2]:
+            yield f"{row['name']} at {row['batch']}"
 
 
 def peak_flops(results: dict[str, Any]) -> float:
@@ -117,10 +144,13 @@ def _facts(results: dict[str, Any]) -> Iterable[str]:
         f"- {machine['threads']} threads of {machine['cores']} cores, "
         f"{machine['memory_gib']:.0f} GiB of memory, {machine['platform']}"
     )
-    yield f"- {packages}; float32; cnnlab convolves by {machine['convolutions']}"
+    yield f"- {packages}; {settings['dtype']}; cnnlab convolves by {machine['convolutions']}"
+    yield f"- `{settings['command']}`"
+    rounds, fewest = settings["rounds"], min(map(_rounds, results["rows"]))
+    fewer = " (fewer where a row says so)" if fewest < rounds else ""
     yield (
-        f"- each contender in a process of its own, in turn; {settings['rounds']} rounds "
-        f"(fewer where a row says so), at least {settings['seconds']:g} s a turn"
+        f"- each contender in a process of its own, in turn; {rounds} rounds{fewer}, at least "
+        f"{settings['seconds']:g} s a turn"
     )
     yield f"- load average at the start {machine['load']:.2f}"
     if machine["load"] > BUSY * machine["cores"]:
@@ -139,10 +169,14 @@ def _table(names: list[str], rows: list[dict[str, Any]], heads: Any, cell: Any) 
                 *(row["name"], row["batch"], row["what"]),
                 *(cell(row, row["seconds"].get(name)) for name in names),
                 *(r and "{:.2f} [{:.2f}, {:.2f}]".format(*r) for r in ratios),
-                max(map(len, row["seconds"].values()), default=0),
+                _rounds(row),
             ]
         )
     return _pipe(lines, [*heads, *names, *(f"to {rival}" for rival in rivals), "rounds"], 3)
+
+
+def _rounds(row: dict[str, Any]) -> int:
+    return max(map(len, row["seconds"].values()), default=0)
 
 
 def _images_per_second(row: dict[str, Any], seconds: list[float] | None) -> str:

@@ -16,7 +16,7 @@ LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 
 
 class Matmul(NamedTuple):
-    """A product of two square float32 matrices: what the machine can do at best."""
+    """A product of two square matrices: what the machine can do at best."""
 
     name: str
     size: int
@@ -75,6 +75,7 @@ class Job(NamedTuple):
     subject: Matmul | Layer | Net
     batch: int
     what: str
+    dtype: str = "float32"
 
     @property
     def flops(self) -> int | None:

@@ -108,7 +108,7 @@ class TorchContender:
         """Make a job's tensors; nothing is compiled."""
         match job.subject:
             case Matmul(size=size):
-                a = torch.from_numpy(normal(size, size)).to(self.device)
+                a = torch.from_numpy(normal(size, size)).to(self.device, getattr(torch, job.dtype))
                 return self._task(lambda: torch.mm(a, a), 0)
             case Layer() as layer:
                 return self._layer(layer, job)
@@ -120,9 +120,13 @@ class TorchContender:
                 return make(model, x)
 
     def _layer(self, layer: Layer, job: Job) -> Task:
-        x = self._images(job.batch, layer.size, layer.size, layer.channels)
-        kernel = self._images(layer.filters, layer.kernel, layer.kernel, layer.channels)
-        upstream = self._images(job.batch, layer.output_size, layer.output_size, layer.filters)
+        shapes = (
+            (job.batch, layer.size, layer.size, layer.channels),
+            (layer.filters, layer.kernel, layer.kernel, layer.channels),
+            (job.batch, layer.output_size, layer.output_size, layer.filters),
+        )
+        dtype = getattr(torch, job.dtype)
+        x, kernel, upstream = (self._images(*shape).to(dtype) for shape in shapes)
         padding = [layer.padding] * 2
 
         @torch.inference_mode()

@@ -52,7 +52,7 @@ class JaxContender(NamedTuple):
 
     def program(self, layer: Layer, batch: int) -> str:
         """What the compiler is given for a convolution and both its gradients."""
-        convolve, (x, kernel, _) = self.convolution(layer), _arrays(layer, batch)
+        convolve, (x, kernel, _) = self.convolution(layer), _arrays(layer, batch, "float32")
         gradients = jax.grad(lambda x, w: convolve(x, w).sum() ** 2, argnums=(0, 1))
         return _jit(gradients).lower(x, kernel).as_text()
 
@@ -60,7 +60,7 @@ class JaxContender(NamedTuple):
         """Compile a job."""
         match job.subject:
             case Matmul(size=size):
-                a = jnp.asarray(normal(size, size))
+                a = jnp.asarray(normal(size, size), job.dtype)
                 return _compiled(jnp.matmul, (a, a), weights=0)
             case Layer() as layer:
                 return self._layer(layer, job)
@@ -70,7 +70,8 @@ class JaxContender(NamedTuple):
                 return make(model, x)
 
     def _layer(self, layer: Layer, job: Job) -> Task:
-        convolve, (x, kernel, upstream) = self.convolution(layer), _arrays(layer, job.batch)
+        convolve = self.convolution(layer)
+        x, kernel, upstream = _arrays(layer, job.batch, job.dtype)
         if job.what == FORWARD:
             return _compiled(convolve, (x, kernel), weights=kernel.size)
         which = 0 if job.what == INPUT_GRADIENT else 1
@@ -123,13 +124,13 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...], *, weigh
     return Task(lambda: alone(run(*arguments)), jax.block_until_ready, weights, seconds)
 
 
-def _arrays(layer: Layer, batch: int) -> tuple[Array, Array, Array]:
+def _arrays(layer: Layer, batch: int, dtype: str) -> tuple[Array, Array, Array]:
     """Input, filters, and the gradient that comes from above."""
     size, out = layer.size, layer.output_size
     x = normal(batch, size, size, layer.channels)
     kernel = normal(layer.kernel, layer.kernel, layer.channels, layer.filters)
     upstream = normal(batch, out, out, layer.filters)
-    return jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(upstream)
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype), jnp.asarray(upstream, dtype)
 
 
 def _filled(shapes: Any) -> Any:

@@ -52,7 +52,7 @@ MATMUL = NET | {
 RESULTS = {
     "date": "2026-01-01 00:00 UTC",
     "machine": MACHINE,
-    "settings": {"rounds": 3, "seconds": 0.2},
+    "settings": {"rounds": 3, "seconds": 0.2, "dtype": "float32", "command": "python b.py --x"},
     "contenders": ["cnnlab", "PyTorch"],
     "skipped": {"cnnlab (xla)": "compiles the same programs as cnnlab"},
     "rows": [MATMUL, NET, LAYER],
@@ -69,6 +69,39 @@ def test_a_networks_row():
     row = cells(report.markdown(RESULTS), "resnet20")
     # ratios, round by round: 0.2/0.1, 0.3/0.2, 0.4/0.4; not the ratio of the medians
     assert row == ["resnet20", "100", "inference", "500", "333", "1.50 [1.00, 2.00]", "3"]
+
+
+def test_ranges_that_contain_1_are_said_to_be_level():
+    touching = NET | {"what": "training step"}
+    apart = touching | {"name": "apart", "seconds": {"cnnlab": [1.0] * 2, "PyTorch": [1.1, 1.2]}}
+    slower = touching | {"name": "slower", "seconds": {"cnnlab": [1.0] * 2, "PyTorch": [0.8, 0.9]}}
+    rows = [MATMUL, NET, touching, apart, slower, LAYER]
+    (line,) = (
+        line
+        for line in report.markdown(RESULTS | {"rows": rows}).splitlines()
+        if line.startswith("Training steps level with PyTorch's")
+    )
+    assert line.endswith(": resnet20 at 100.")
+    assert "level with" not in report.markdown(RESULTS)
+
+
+def test_training_without_onednn_is_held_against_plain_flax():
+    seconds = {"cnnlab": [1.0], "cnnlab (xla)": [4.0], "Flax Linen": [2.0]}
+    rows = [MATMUL, NET | {"what": "training step", "seconds": seconds}, LAYER]
+    results = RESULTS | {"rows": rows, "contenders": list(seconds)}
+    _, table = report.markdown(results).split("#### Training steps where there is no oneDNN")
+    assert cells(table, "resnet20")[2:6] == ["training step", "25", "50", "0.50 [0.50, 0.50]"]
+
+
+def test_no_networks_no_table_of_them():
+    assert "Whole networks" in report.markdown(RESULTS)
+    assert "Whole networks" not in report.markdown(RESULTS | {"rows": [MATMUL, LAYER]})
+
+
+@pytest.mark.parametrize(("asked", "said"), [(3, "3 rounds, at"), (5, "5 rounds (fewer where a")])
+def test_fewer_rounds_are_only_spoken_of_where_there_are_any(asked, said):
+    text = report.markdown(RESULTS | {"settings": RESULTS["settings"] | {"rounds": asked}})
+    assert said in text
 
 
 def test_a_layers_row():
@@ -97,6 +130,8 @@ def test_machine_and_versions_are_said():
         "Python 3.11.7",
         "by onednn 4.5",
         "commit 0123456789",
+        "; float32; ",
+        "`python b.py --x`",
     ):
         assert fact in text
     assert "PyTorch 2" not in text
@@ -127,7 +162,10 @@ def test_weights_and_shapes_are_told():
     ],
 )
 def test_a_file_is_named_after_its_machine(changes, tag):
-    assert report.machine_tag({"machine": MACHINE | changes}) == tag
+    results = RESULTS | {"machine": MACHINE | changes}
+    assert report.machine_tag(results) == tag
+    in_bfloat16 = results | {"settings": RESULTS["settings"] | {"dtype": "bfloat16"}}
+    assert report.machine_tag(in_bfloat16) == f"{tag}-bfloat16"
 
 
 def test_pages_are_made_from_the_json_alone(tmp_path):

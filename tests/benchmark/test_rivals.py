@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from cnnlab import models
 from cnnlab.benchmark import ours, plain_linen
 from cnnlab.benchmark.structure import structure
-from cnnlab.benchmark.suite import IMAGE, REGISTERED, Job, Layer
+from cnnlab.benchmark.suite import IMAGE, LAYERS, REGISTERED, Job, Layer
 
 PATTERN = (
     "INPUT -> DROP0.2 -> CONV5-6 -> RELU -> POOL4/2p1 -> CONV4-8/2p1 -> BN -> RELU"
@@ -155,6 +155,16 @@ def test_what_the_rivals_cannot_build_is_refused():
 
 class Lonely(linen.Module):
     """A module that is no network of ours."""
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+def test_a_layer_is_the_same_program_by_xla(monkeypatch, layer):
+    """So that what the table tells between the two is the processes' own."""
+    monkeypatch.setenv("CNNLAB_CONV", "xla")
+    programs = (rival.CONTENDER.program(layer, 1) for rival in (ours, plain_linen))
+    one, other = (re.sub(r"@\w+", "", program) for program in programs)
+    assert one.count("stablehlo.convolution") == 3
+    assert one == other
 
 
 def test_pytorch_gives_the_same_logits():

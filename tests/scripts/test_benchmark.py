@@ -26,6 +26,8 @@ def test_quick_runs_everything_and_the_tables_come_from_the_json(tmp_path: Path)
     (path,) = folder.glob("*.json")
     results = json.loads(path.read_text())
     assert results["machine"]["threads"] == 1
+    said = f"`python scripts/benchmark.py --quick --threads 1 --rounds 2 --folder {folder}"
+    assert said in path.with_suffix(".md").read_text()
     assert {"cnnlab", "Flax Linen"} <= set(results["contenders"])
     jobs = [(row["name"], row["what"]) for row in results["rows"]]
     nets, layers = ["training step", "inference"], ["forward", "input gradient", "weight gradient"]
@@ -45,6 +47,16 @@ def test_quick_runs_everything_and_the_tables_come_from_the_json(tmp_path: Path)
     assert second.returncode == 0, second.stderr
     assert path.with_suffix(".md").read_text() == report
     assert page.read_text() == shown
+
+
+def test_single_layers_in_bfloat16(tmp_path: Path) -> None:
+    made = run("--quick", "--dtype", "bfloat16", "--rounds", "1", "--folder", tmp_path)
+    assert made.returncode == 0, made.stderr
+    (path,) = tmp_path.glob("*-bfloat16.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["part"] for row in rows] == ["matmul", "layer", "layer", "layer"]
+    assert all(row["failed"] == {} for row in rows)
+    assert "two bfloat16 matrices" in made.stdout
 
 
 @pytest.mark.parametrize(
