@@ -3,8 +3,8 @@
 TEXT = """\
 # Scaling, predicted
 
-**Every time and rate of ours on this page is a prediction.** No accelerator was used. The numbers
-are printed by
+**Every time and rate of ours on this page is a prediction.** No accelerator was used. The page is
+written by
 
 ```sh
 python scripts/predict_scaling.py
