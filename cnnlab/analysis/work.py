@@ -85,6 +85,8 @@ class _Value:
     size: int
     bytes: int
     waits: int = 0
+    reductions: int = 0
+    """That follow on one another before it can be computed."""
     stored: bool = True
     sources: set["_Value"] = field(default_factory=set)
 
@@ -141,14 +143,18 @@ class _Fused:
         if name in _VIEWS:
             return operands[:1]
         before = max((value.waits for value in operands), default=0)
-        outs = [_value(var, before + self._over_batch(eqn)) for var in eqn.outvars]
+        level = max((value.reductions for value in operands), default=0)
+        outs = [
+            _value(var, before + self._over_batch(eqn), level + (name in _REDUCTIONS))
+            for var in eqn.outvars
+        ]
         if name in _WHOLE:
             for value in operands:
                 self._store(value)
             self.least += self._kernel(_reads(operands), outs)
         elif name in _REDUCTIONS:
-            reads = {value for value in _reads(operands) if (value, before) not in self.reduced}
-            self.reduced |= {(value, before) for value in reads}
+            reads = {value for value in _reads(operands) if (value, level) not in self.reduced}
+            self.reduced |= {(value, level) for value in reads}
             self._kernel(reads, outs)
         else:
             self._fuse(operands, outs)
@@ -183,8 +189,8 @@ class _Fused:
         return moved
 
 
-def _value(var: Any, waits: int = 0) -> _Value:
-    return _Value(var.aval.size, _bytes(var.aval), waits)
+def _value(var: Any, waits: int = 0, reductions: int = 0) -> _Value:
+    return _Value(var.aval.size, _bytes(var.aval), waits, reductions)
 
 
 def _reads(values: list[_Value]) -> set[_Value]:
