@@ -52,6 +52,8 @@ def reproduce(args: argparse.Namespace) -> int:
         prepare()
     ablations = _chosen(load_ablations(Path("configs"), args.preset), args)
     ablations = [each for each in ablations if _can_run(each, args, console)]
+    if not ablations:
+        raise DataMissing(f"nothing to run: no claim with preset {args.preset!r} has its data here")
     sweeps = [_Sweep(ablation, Path(args.workdir) / ablation.name) for ablation in ablations]
     failures = _complete(sweeps, _Sweep.selection, args, console)
     # What is left of a selection that failed cannot go on.

@@ -38,6 +38,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
 }
 
 
+ABSENT = TINY.replace("config.seeds = 2", 'config.seeds, config.data.name = 2, "svhn_cropped"')
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "configs").mkdir()
@@ -68,10 +71,7 @@ def test_a_mistake_is_told_in_words(folder: Path) -> None:
 
 
 def test_what_is_missing_is_run_and_what_is_done_is_not(folder: Path) -> None:
-    absent = OTHER.replace("T2", "T3").replace('"other"', '"absent"')
-    absent = absent.replace(
-        "config.seeds = 2", 'config.seeds, config.data.name = 2, "svhn_cropped"'
-    )
+    absent = ABSENT.replace("T1", "T3").replace('"tiny"', '"absent"')
     (folder / "configs" / "absent.py").write_text(absent)
     one, both, again = asked(
         [
@@ -95,6 +95,17 @@ def test_what_is_missing_is_run_and_what_is_done_is_not(folder: Path) -> None:
     assert re.search(r"T3 is left out: cannot read 'svhn_cropped'.*prepare_data.py", said)
     assert tables == again["said"][again["said"].index("T1: A linear") :]
     assert tables.count("Report and figure: runs/") == 2
+
+
+def test_without_any_data_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "absent.py").write_text(ABSENT)
+    (answer,) = asked([[REPRODUCE, "--preset=cpu"]], tmp_path)
+    assert answer["status"] == 2
+    assert "T1 is left out: cannot read 'svhn_cropped'" in " ".join(answer["said"].split())
+    last = "error: nothing to run: no claim with preset 'cpu' has its data here"
+    assert answer["said"].splitlines()[-1] == last
 
 
 def test_rates_are_chosen_then_used_and_published(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The launch files, with stand-ins for the schedulers' commands that note what they are told."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -28,10 +29,16 @@ def command(tmp_path: Path) -> Write:
     return write
 
 
-def launch(folder: Path, script: str, *words: str, **variables: str) -> int:
+def launched(
+    folder: Path, script: str, *words: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}", **variables}
     command = ["bash", str(SCRIPTS / script), *words]
-    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def launch(folder: Path, script: str, *words: str, **variables: str) -> int:
+    return launched(folder, script, *words, **variables).returncode
 
 
 def told(folder: Path, name: str) -> list[str]:
@@ -52,31 +59,66 @@ def test_slurm(tmp_path: Path, command: Write, status: int, again: bool) -> None
     assert told(tmp_path, "scontrol") == (["requeue", "17"] if again else [])
 
 
-@pytest.mark.skipif(not shutil.which("flock"), reason="a command of Linux")
-def test_tpu_vms(tmp_path: Path, command: Write) -> None:
-    # What `gcloud` is told to run there runs here, with another home.
-    command("bin/gcloud", 'for word; do :; done; bash -c "${word#--command=}"')
-    command("vm/.venv/bin/python", "")
-    folder = tmp_path / "the project"
-    folder.mkdir()
-    variables = {"HOME": str(tmp_path / "vm"), "ZONE": "us-east5-a", "FOLDER": str(folder)}
+@pytest.fixture
+def vm(tmp_path: Path, command: Write, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What `gcloud` is told to run on a VM runs here, with a home for each; gives the variables."""
+    if not shutil.which("flock"):
+        pytest.skip("flock is a command of Linux")
+    command("bin/gcloud", 'for word; do :; done; HOME=$HOME/$5 bash -c "${word#--command=}"')
+    for name in ("one", "two", "three"):
+        command(f"{name}/.venv/bin/python", f'echo "data: $TFDS_DATA_DIR" >>{tmp_path}/python.told')
+    (tmp_path / "the project").mkdir()
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    return {"HOME": str(tmp_path), "ZONE": "us-east5-a", "FOLDER": str(tmp_path / "the project")}
+
+
+def told_twice(folder: Path, name: str, last: str) -> list[str]:
+    """Once the command was called twice, of which the second goes on in the background."""
+    deadline = time.monotonic() + 20
+    while told(folder, name).count(last) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return told(folder, name)
+
+
+def test_tpu_vms(tmp_path: Path, vm: dict[str, str]) -> None:
     words = ["experiments/reproduce.py", "--preset", "paper", "--claims", "E1,E 2"]
-    assert launch(tmp_path, "tpu_vm.sh", "one", *words, **variables) == 0
+    assert launch(tmp_path, "tpu_vm.sh", "one", *words, **vm) == 0
     assert told(tmp_path, "gcloud")[:7] == [
         *("compute", "tpus", "tpu-vm", "ssh", "one", "--zone=us-east5-a", "--worker=all")
     ]
-    deadline = time.monotonic() + 20
-    while len(told(tmp_path, "python")) < 12 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    installed, swept = told(tmp_path, "python")[:7], told(tmp_path, "python")[7:]
-    assert installed == [
-        *("-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", "--editable")
+    data = f"data: {tmp_path}/the project/tensorflow_datasets"
+    assert told_twice(tmp_path, "python", data) == [
+        *("-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", "--editable"),
+        *(".[tpu]", data, *words, data),
     ]
-    assert swept == [".[tpu]", *words]
-    assert launch(tmp_path, "tpu_vm.sh", "one,two", *words, **variables) == 0
-    assert [word for word in told(tmp_path, "gcloud") if word in ("one", "two")] == [
-        *("one", "one", "two")
+    assert launch(tmp_path, "tpu_vm.sh", "two,three", *words, **vm) == 0
+    assert [word for word in told(tmp_path, "gcloud") if word in ("one", "two", "three")] == [
+        *("one", "two", "three")
     ]
+
+
+def test_tpu_vms_with_data_elsewhere(tmp_path: Path, vm: dict[str, str]) -> None:
+    vm["TFDS_DATA_DIR"] = "/mnt/the data"
+    assert launch(tmp_path, "tpu_vm.sh", "one", "a.py", **vm) == 0
+    assert told_twice(tmp_path, "python", "data: /mnt/the data")[-2:] == [
+        *("a.py", "data: /mnt/the data")
+    ]
+
+
+def test_a_python_of_another_name(tmp_path: Path, vm: dict[str, str], command: Write) -> None:
+    (tmp_path / "one" / ".venv" / "bin" / "python").unlink()
+    command("bin/python3.13", "exit 5")
+    assert launch(tmp_path, "tpu_vm.sh", "one", "a.py", PYTHON="python3.13", **vm) == 5
+    assert told(tmp_path, "python3.13") == ["-m", "venv", f"{tmp_path}/one/.venv"]
+
+
+def test_a_tpu_vm_that_is_at_work_is_left_alone(tmp_path: Path, vm: dict[str, str]) -> None:
+    with open(tmp_path / "one" / "sweep.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = launched(tmp_path, "tpu_vm.sh", "one", "a.py", **vm)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith(" is at work already; ~/sweep.log there says at what\n")
+    assert told(tmp_path, "python") == []
 
 
 @pytest.mark.parametrize("missing", ["ZONE", "FOLDER"])
