@@ -46,9 +46,21 @@ def told(folder: Path, name: str) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.parametrize(("status", "again"), [(0, False), (1, False), (75, True)])
-def test_slurm(tmp_path: Path, command: Write, status: int, again: bool) -> None:
-    command("bin/srun", f"exit {status}")
+@pytest.mark.parametrize(
+    ("status", "time_is_up", "again"),
+    [
+        (0, False, False),
+        (1, False, False),
+        (75, False, True),
+        (137, False, False),  # a process that is killed each time would be so for ever
+        (0, True, False),
+        (75, True, True),
+        (137, True, True),
+    ],
+)
+def test_slurm(tmp_path: Path, command: Write, status: int, time_is_up: bool, again: bool) -> None:
+    command("bin/srun", f"{'kill -TERM $PPID; sleep 0.1; ' * time_is_up}exit {status}")
+    command("bin/scancel", "")
     command("bin/scontrol", "")
     words = ["--preset", "cpu", "--claims", "E1,E 2"]
     variables = {"SLURM_CPUS_PER_TASK": "8", "SLURM_JOB_ID": "17"}
@@ -56,7 +68,15 @@ def test_slurm(tmp_path: Path, command: Write, status: int, again: bool) -> None
     found = told(tmp_path, "srun")
     assert found[-6:] == [".venv/bin/python", "experiments/reproduce.py", *words]
     assert found[0] == "--cpus-per-task=8"
+    assert told(tmp_path, "scancel") == (["--signal=TERM", "17"] if time_is_up else [])
     assert told(tmp_path, "scontrol") == (["requeue", "17"] if again else [])
+
+
+def test_slurm_adds_to_the_logs_of_a_job_that_is_taken_up(tmp_path: Path, command: Write) -> None:
+    command("bin/srun", "")
+    launch(tmp_path, "slurm.sh", SLURM_CPUS_PER_TASK="8", SLURM_JOB_ID="17")
+    assert "--open-mode=append" in told(tmp_path, "srun")
+    assert "#SBATCH --open-mode=append" in (SCRIPTS / "slurm.sh").read_text().splitlines()
 
 
 @pytest.fixture
