@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.benchmark import report
-from cnnlab.benchmark.race import UnequalNetworks, cores, race
+from cnnlab.benchmark.race import UnequalNetworks, race
 from cnnlab.benchmark.suite import REGISTERED, Job, Net, full_suite, quick_suite
 from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.published import MarkerMissing, replace_block
 from cnnlab.launch import EXIT_FAILED, EXIT_USAGE
+from cnnlab.machine import cores
 from cnnlab.names import unknown
 from cnnlab.training.recipe import DTYPES
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         description="cnnlab against plain Flax Linen and PyTorch eager, layer and network."
     )
     add = parser.add_argument
-    add("--threads", type=int, default=cores(), help="CPU cores for each contender (all)")
+    add("--threads", type=int, default=len(cores()), help="CPU cores for each contender (all)")
     add("--rounds", type=int, default=5, help="turns of each contender; fewer in slow rows (5)")
     add("--batch", type=int, default=128, help="images a network gets at once (128)")
     add("--layer-batch", type=int, help="images a single layer gets (16 on a CPU, else 128)")
@@ -63,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, command: str) -> dict[str, Any]:
-    if not 1 <= options.threads <= cores():
-        raise ValueError(f"--threads must be from 1 to {cores()}; got {options.threads}")
+    if not 1 <= options.threads <= len(cores()):
+        raise ValueError(f"--threads must be from 1 to {len(cores())}; got {options.threads}")
     for name in ("rounds", "batch", "layer_batch"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {value}")

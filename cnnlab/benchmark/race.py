@@ -13,6 +13,7 @@ from typing import Any
 from cnnlab.benchmark.contenders import CONTENDERS, Racer
 from cnnlab.benchmark.suite import Job
 from cnnlab.benchmark.tasks import CannotTakePart
+from cnnlab.machine import cores
 
 MIN_ROUNDS = 3
 ROW_SECONDS = 12.0
@@ -67,17 +68,10 @@ def race(
     }
 
 
-def cores() -> int:
-    """How many this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _take_cores(threads: int) -> None:
     """XLA makes a thread for each core that it may use; Linux can say which they are."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        os.sched_setaffinity(0, cores()[:threads])
 
 
 def _line_up(stack: ExitStack, threads: int) -> tuple[list[Racer], dict[str, str], dict[str, Any]]:

@@ -15,6 +15,7 @@ from cnnlab.data import cache, digits, shifted, stored, whitening
 from cnnlab.data.images import Images
 from cnnlab.data.records import Records
 from cnnlab.data.splits import check_split, stored_indices
+from cnnlab.machine import cache_folder
 from cnnlab.names import unknown
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -146,7 +147,7 @@ def open_dataset(
             training split once a process: half a minute for CIFAR-10.
         directory: Holds `<name>/<version>`. By default the environment's TFDS_DATA_DIR, else
             ~/tensorflow_datasets.
-        cache_dir: Where decoded arrays are kept. By default the environment's CNNLAB_CACHE, else
+        cache_dir: Where decoded arrays are kept. By default `$XDG_CACHE_HOME/cnnlab`, else
             ~/.cache/cnnlab.
         image_size: Side in pixels of the square that a streamed data set's images are brought to.
 
@@ -181,7 +182,7 @@ def _raw(
         )
     found = stored.find(name, stored.data_directory(directory), official.test_split)
     version, fingerprint = found.folder.name, stored.fingerprint(found)
-    kept = _cache_directory(cache_dir) / f"{name}-{version}-{fingerprint}"
+    kept = Path(cache_dir or cache_folder()).expanduser() / f"{name}-{version}-{fingerprint}"
     height, width, channels = found.image_shape
     return Dataset(
         name=name,
@@ -238,10 +239,6 @@ def _whitened_split(raw: Dataset, split: str) -> Images:
 @functools.lru_cache(maxsize=1)
 def _whitening_of(raw: Dataset) -> whitening.Whitening:
     return whitening.fit(raw.decoded("train").images)
-
-
-def _cache_directory(given: str | os.PathLike[str] | None) -> Path:
-    return Path(given or os.environ.get("CNNLAB_CACHE") or "~/.cache/cnnlab").expanduser()
 
 
 def _title(official: _Official, found: stored.Stored) -> str:

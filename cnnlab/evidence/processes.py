@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 
 from cnnlab.evidence.sweep import LOST, CannotSweep, Done, Run, prepare
+from cnnlab.machine import cores
 
 
 class Share(NamedTuple):
@@ -32,14 +33,13 @@ def shares(jobs: int) -> list[Share]:
     Raises:
         CannotSweep: fewer than one, or more than there are cores or GPUs.
     """
-    # What a container or `taskset` left us; only Linux binds processes to cores.
-    bound = hasattr(os, "sched_getaffinity")
-    cores = sorted(os.sched_getaffinity(0)) if bound else list(range(os.cpu_count() or 1))
-    _at_most(jobs, len(cores), "one for each core")
+    ours = cores()
+    _at_most(jobs, len(ours), "one for each core")
     gpus = _gpus()
     if gpus:
         _at_most(jobs, len(gpus), "one for each GPU; JAX_PLATFORMS=cpu leaves GPUs alone")
-    parts = [frozenset(map(int, part)) for part in np.array_split(cores, jobs)]
+    bound = hasattr(os, "sched_setaffinity")  # only Linux binds processes to cores
+    parts = [frozenset(map(int, part)) for part in np.array_split(ours, jobs)]
     return [
         Share(part if bound else None, gpus[index] if gpus else None)
         for index, part in enumerate(parts)

@@ -16,6 +16,8 @@ from pathlib import Path
 import jax
 import jaxlib
 
+from cnnlab.machine import cache_folder
+
 HERE = Path(__file__).parent
 SOURCES = ("convolution.cc", "normalisation.cc", "pooling.cc", "threads.h", "numbers.h")
 CALLS = (
@@ -77,7 +79,7 @@ def build() -> Path:
         os.fspath(library),
         f"-Wl,-rpath,{library.parent}",
     ]
-    target = _cache() / f"native-{_key(command)}.so"
+    target = cache_folder() / f"native-{_key(command)}.so"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,10 +108,6 @@ def _installed(wheel: str, name: str) -> Path:
         if file.name == name and (found := Path(os.fspath(file.locate())).resolve()).exists():
             return found
     raise Unavailable(f"{wheel} has no {name}")
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlab"
 
 
 def _key(command: list[str]) -> str:

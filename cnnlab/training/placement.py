@@ -10,7 +10,6 @@ One of them leads: it alone writes, but for checkpoints, which Orbax writes with
 
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnnlab.machine import cache_folder, cores
 from cnnlab.training.recipe import RecipeError
 
 
@@ -67,9 +67,7 @@ def decoders() -> int:
 
     Each holds two batches; more than 32 would take more memory than they save time.
     """
-    bound = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
-    return min(cores - 1, 32)
+    return min(len(cores()) - 1, 32)
 
 
 def key_of(seed: int) -> Array:
@@ -138,5 +136,4 @@ def keep_compiled() -> None:
     another's (jax-ml/jax#38445). `$JAX_COMPILATION_CACHE_DIR`, which JAX reads itself, goes first.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and jax.default_backend() != "cpu":
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "cnnlab" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

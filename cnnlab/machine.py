@@ -1,0 +1,16 @@
+"""What a process has of its machine: cores, and a folder for what can be made again."""
+
+import os
+from pathlib import Path
+
+
+def cores() -> list[int]:
+    """The numbers of the cores that this process may use, ascending."""
+    if hasattr(os, "sched_getaffinity"):  # what a container or `taskset` leaves, which Linux tells
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/cnnlab`, else `~/.cache/cnnlab`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlab"
