@@ -1,6 +1,8 @@
 """A sweep on all of one machine: processes that each have a share of its cores, or a GPU."""
 
 import contextlib
+import glob
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -31,9 +33,11 @@ def shares(jobs: int) -> list[Share]:
     """This machine in `jobs` parts: neighbouring cores, and a GPU each where JAX would take one.
 
     Raises:
-        CannotSweep: fewer than one, or more than there are cores or GPUs.
+        CannotSweep: fewer than one, or more than there are cores or GPUs, or than one on a TPU.
     """
     ours = cores()
+    if _has_tpu():
+        _at_most(jobs, 1, "a TPU is one process's; JAX_PLATFORMS=cpu leaves it alone")
     _at_most(jobs, len(ours), "one for each core")
     gpus = _gpus()
     if gpus:
@@ -67,6 +71,13 @@ def _gpus() -> list[str]:
         except (OSError, subprocess.CalledProcessError):  # no driver: JAX finds none either
             return []
     return visible.replace(",", " ").split()
+
+
+def _has_tpu() -> bool:
+    """Whether JAX would take a TPU, which whoever asks it takes all chips of."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu" or importlib.util.find_spec("libtpu") is None:
+        return False
+    return bool(glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"))
 
 
 @contextlib.contextmanager

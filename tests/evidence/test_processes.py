@@ -1,3 +1,5 @@
+import fnmatch
+import glob
 import os
 import subprocess
 import sys
@@ -19,7 +21,9 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="binds processe
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A machine of eight cores that JAX can take GPUs of."""
-    made = SimpleNamespace(cores={0, 1, 2, 3, 4, 5, 6, 7}, gpus="0\n1\n2\n", plugin="xla_cuda12")
+    made = SimpleNamespace(
+        cores={0, 1, 2, 3, 4, 5, 6, 7}, gpus="0\n1\n2\n", plugin="xla_cuda12", files=[], libtpu=None
+    )
 
     def listed(command: list[str], **_: object) -> SimpleNamespace:
         assert command[0] == "nvidia-smi"
@@ -32,6 +36,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(
         "importlib.metadata.entry_points", lambda group: [SimpleNamespace(name=made.plugin)]
     )
+    monkeypatch.setattr(glob, "glob", lambda pattern: fnmatch.filter(made.files, pattern))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: made.libtpu)
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return made
@@ -64,6 +70,21 @@ class TestShares:
         machine.plugin = "xla_cuda12"
         monkeypatch.setenv("JAX_PLATFORMS", "cpu")
         assert [share.gpu for share in shares(8)] == [None] * 8
+
+    @pytest.mark.parametrize("file", ["/dev/accel0", "/dev/vfio/0"])
+    def test_a_tpu_is_for_one_process(
+        self, machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, file: str
+    ) -> None:
+        machine.gpus, machine.files, machine.libtpu = None, ["/dev/vfio/vfio", file], "libtpu"
+        with pytest.raises(CannotSweep, match="jobs = 2 must be from 1 to 1 here: a TPU is one"):
+            shares(2)
+        machine.files = ["/dev/vfio/vfio"]
+        assert len(shares(2)) == 2
+        machine.files, machine.libtpu = [file], None
+        assert len(shares(2)) == 2
+        machine.libtpu = "libtpu"
+        monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+        assert len(shares(2)) == 2
 
     def test_more_jobs_than_there_is_room_for(self, machine: SimpleNamespace) -> None:
         with pytest.raises(CannotSweep, match=r"jobs = 4 must be from 1 to 3 here: .* GPU"):
