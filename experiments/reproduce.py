@@ -45,6 +45,10 @@ def reproduce(args: argparse.Namespace) -> int:
     console = Console()
     if args.address and args.executor != "ray":
         raise CannotSweep(f"--address {args.address} is for --executor ray")
+    if args.executor == "ray" and args.jobs != 1:
+        raise CannotSweep(
+            f"--jobs {args.jobs} is for --executor local; Ray's cluster says how many"
+        )
     if args.executor == "ray" or args.jobs != 1:
         # This process only waits: it must not take an accelerator from those that work.
         jax.config.update("jax_platforms", "cpu")

@@ -23,7 +23,7 @@ STACKED = Path("configs/stacked_convs.py")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark, write its files and print its tables; return the exit code.
 
-    The files go to results/performance and docs/performance.md; with --quick and --only to
+    The files go to results/performance and docs/performance.md; with --quick or --only to
     runs/performance and no page; or where --folder and --page say.
     """
     given = sys.argv[1:] if arguments is None else arguments
@@ -69,6 +69,9 @@ def _run(options: argparse.Namespace, command: str) -> dict[str, Any]:
     for name in ("rounds", "batch", "layer_batch"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {value}")
+
+    if options.quick and options.only:
+        raise ValueError(f"--only {' '.join(options.only)}: --quick has a network of its own")
 
     def suite(platform: str) -> list[Job]:
         if options.quick:

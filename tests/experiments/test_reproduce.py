@@ -34,6 +34,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "claim of another preset": (["--claims=T2"], "unknown claim with preset 'digits': 'T2'"),
     "jobs": (["--jobs=0"], r"^error: jobs = 0 must be from 1 to \d+ here"),
     "address": (["--address=auto"], "--address auto is for --executor ray"),
+    "Ray's jobs": (["--executor=ray", "--jobs=2"], "^error: --jobs 2 is for --executor local;"),
     "workdir": (["--workdir=configs/tiny.py"], "cannot write to .*configs/tiny.py/tiny/digits"),
 }
 

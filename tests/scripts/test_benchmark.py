@@ -64,6 +64,7 @@ def test_single_layers_in_bfloat16(tmp_path: Path) -> None:
     [
         (("--only", "resnet2"), "unknown layer or network: 'resnet2'"),
         (("--only", "resnet2"), "did you mean 'resnet20'?"),
+        (("--quick", "--only", "vgg16"), "--only vgg16: --quick has a network of its own"),
         (("--threads", "0"), "--threads must be from 1 to"),
         (("--layer-batch", "0"), "--layer-batch must be at least 1; got 0"),
         (("--quick", "--page", "README.nowhere"), "README.nowhere"),
