@@ -101,7 +101,17 @@ def on_ray(runs: Iterable[Run]) -> Iterator[Done]:
 
 
 def _attempt(run: Run, *, wait: bool) -> list[str] | None:
-    # Ray counts cores and binds nobody to them: JAX would take all there are, for every task.
-    os.environ.setdefault("PJRT_NPROC", "1")
+    # Ray counts cores and binds nobody to them: JAX, and what decodes images for it, would take all
+    # there are, for every task.
+    os.environ.setdefault("PJRT_NPROC", str(_share()))
     prepare()
     return run.attempt(Console(force_terminal=False), wait=wait)
+
+
+def _share() -> int:
+    """How many cores of its machine a task may use: one, or as many as there are to each GPU."""
+    ray = _ray()
+    here = ray.get_runtime_context().get_node_id()
+    (machine,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    gpus = machine.get("GPU", 0)
+    return max(1, int(machine["CPU"] // gpus)) if gpus else 1

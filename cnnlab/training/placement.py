@@ -65,9 +65,11 @@ def share_out(own: np.ndarray, batch_size: int) -> Array:
 def decoders() -> int:
     """How many processes decode images for this one: a core each, and one is left to feed devices.
 
+    Where nobody binds processes to cores, `$PJRT_NPROC` tells its share, by which XLA goes as well.
     Each holds two batches; more than 32 would take more memory than they save time.
     """
-    return min(len(cores()) - 1, 32)
+    share = int(os.environ.get("PJRT_NPROC", 0)) or len(cores())
+    return min(share - 1, 32)
 
 
 def key_of(seed: int) -> Array:

@@ -4,11 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sweep_runs import LARGE, records, runs_of
 
-from cnnlab.evidence import CannotSweep
+from cnnlab.evidence import CannotSweep, cluster
 from cnnlab.evidence.cluster import connect, on_ray
 from cnnlab.evidence.processes import Share, on_processes
 from cnnlab.evidence.sweep import Run
@@ -25,6 +26,23 @@ def test_where_there_is_no_cluster_it_says_so_soon(address: str) -> None:
     pytest.importorskip("ray")
     with pytest.raises(CannotSweep, match=f"no Ray cluster at '{address}': .*refused"):
         connect(address)
+
+
+@pytest.mark.parametrize(
+    ("machine", "cores"),
+    [({"CPU": 16.0}, 1), ({"CPU": 16.0, "GPU": 3.0}, 5), ({"CPU": 2.0, "GPU": 4.0}, 1)],
+)
+def test_a_tasks_share_of_its_machine(
+    monkeypatch: pytest.MonkeyPatch, machine: dict[str, float], cores: int
+) -> None:
+    nodes = [
+        {"NodeID": "there", "Resources": {"CPU": 64.0, "GPU": 1.0}},
+        {"NodeID": "here", "Resources": machine},
+    ]
+    context = SimpleNamespace(get_node_id=lambda: "here")
+    ray = SimpleNamespace(get_runtime_context=lambda: context, nodes=lambda: nodes)
+    monkeypatch.setattr(cluster, "_ray", lambda: ray)
+    assert cluster._share() == cores
 
 
 def at_work(runs: list[Run]) -> list[Run]:

@@ -23,6 +23,17 @@ def test_steps_in_a_dispatch(monkeypatch: pytest.MonkeyPatch, platform: str, man
     assert placement.many_at_once() is many
 
 
+def test_a_core_is_left_to_feed_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PJRT_NPROC", raising=False)
+    found = []
+    for count in (1, 8, 200):
+        monkeypatch.setattr(placement, "cores", lambda count=count: list(range(count)))
+        found.append(placement.decoders())
+    assert found == [0, 7, 32]
+    monkeypatch.setenv("PJRT_NPROC", "4")
+    assert placement.decoders() == 3
+
+
 @pytest.mark.usefixtures("no_cache")
 def test_what_is_compiled_for_an_accelerator_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
