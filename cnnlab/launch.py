@@ -52,6 +52,10 @@ CONFIG = config_flags.DEFINE_config_file(
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes that are one: start it on every host."
 )
+_OTHERS = (
+    "Where JAX does not find the other processes by itself, set JAX_COORDINATOR_ADDRESS "
+    "(HOST:PORT), JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+)
 
 
 def launch(main: Callable[[ConfigDict], int]) -> None:
@@ -68,7 +72,7 @@ def launch(main: Callable[[ConfigDict], int]) -> None:
             try:
                 placement.join()
             except ValueError as error:
-                return _say(f"--distributed: {error} See placement.join.", EXIT_USAGE)
+                return _say(f"--distributed: {error} {_OTHERS}", EXIT_USAGE)
         placement.keep_compiled()
         return main(CONFIG.value)
 

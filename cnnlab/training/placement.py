@@ -82,14 +82,33 @@ def join() -> None:
     """Make one of this process and its likes on other hosts; before anything is computed.
 
     JAX finds the others by itself on Slurm, Kubernetes and Cloud TPUs, else by
-    `$JAX_COORDINATOR_ADDRESS` (HOST:PORT), `$JAX_NUM_PROCESSES` and `$JAX_PROCESS_ID`.
+    `$JAX_COORDINATOR_ADDRESS` (HOST:PORT), `$JAX_NUM_PROCESSES` and `$JAX_PROCESS_ID`. A process
+    takes all devices that it sees, but for Slurm tasks of one host that all see the same GPUs: each
+    takes the one of its number there. `$JAX_LOCAL_DEVICE_IDS` (0,1,...) goes first.
 
     Raises:
         ValueError: nothing says who the others are.
     """
     numbers = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
     processes, this = (int(number) if number else None for number in numbers)
-    jax.distributed.initialize(num_processes=processes, process_id=this)
+    given = os.environ.get("JAX_LOCAL_DEVICE_IDS")
+    jax.distributed.initialize(
+        num_processes=processes,
+        process_id=this,
+        local_device_ids=[] if _has_its_own_gpus() and not given else None,  # []: all it sees
+    )
+
+
+def _has_its_own_gpus() -> bool:
+    """Whether this is a Slurm task that shares none of the GPUs it sees.
+
+    JAX believes that every task of a host sees them all. One alone there shares none, nor do tasks
+    that see fewer than they are: Slurm has dealt them out (`--gpus-per-task`).
+    """
+    tasks = os.environ.get("SLURM_GTIDS", "")  # of this host: "4,5,6,7"
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", tasks)
+    alone = tasks != "" and "," not in tasks
+    return alone or seen.count(",") < tasks.count(",")
 
 
 def leads() -> bool:

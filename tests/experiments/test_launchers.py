@@ -53,7 +53,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "others on other hosts": (
         [TRAIN, DIGITS, "--distributed"],
-        r"^error: --distributed: coordinator_address .* See placement\.join\.$",
+        r"^error: --distributed: coordinator_address .* set JAX_COORDINATOR_ADDRESS .*_ID\.$",
     ),
     "key": (
         [ABLATE, DIGITS, "--config.train.epoch=3"],

@@ -1,3 +1,7 @@
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +78,49 @@ def test_a_batch_that_eight_devices_cannot_share(
     placement.check_shares(nearest)
     with pytest.raises(RecipeError, match=rf"= {batch} .* by 8 devices; .*: {nearest}$"):
         placement.check_shares(batch)
+
+
+@pytest.mark.parametrize(
+    ("variables", "taken"),
+    [
+        ({}, None),
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, None),
+        ({"SLURM_GTIDS": "3"}, []),
+        ({"SLURM_GTIDS": "3", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}, []),
+        ({"SLURM_GTIDS": "4,5,6,7"}, None),
+        ({"SLURM_GTIDS": "4,5,6,7", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}, None),
+        ({"SLURM_GTIDS": "4,5,6,7", "CUDA_VISIBLE_DEVICES": "2"}, []),
+        ({"SLURM_GTIDS": "3", "JAX_LOCAL_DEVICE_IDS": "1"}, None),
+    ],
+)
+def test_the_gpus_of_a_slurm_task(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], taken: list[int] | None
+) -> None:
+    told: dict[str, object] = {}
+    monkeypatch.setattr(jax.distributed, "initialize", told.update)
+    for name in ("SLURM_GTIDS", "CUDA_VISIBLE_DEVICES", "JAX_LOCAL_DEVICE_IDS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    placement.join()
+    assert told == {"num_processes": None, "process_id": None, "local_device_ids": taken}
+
+
+def test_jax_lets_a_slurm_task_see_all_gpus() -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    slurm = {
+        **{"SLURM_JOB_ID": "17", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_GTIDS": "0"},
+        **{"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"},
+    }
+    code = (
+        "import jax; from cnnlab.training import placement; placement.join(); "
+        "print(jax.process_count(), jax._src.xla_bridge.CUDA_VISIBLE_DEVICES.value)"
+    )
+    environment = {**os.environ, **slurm, "JAX_COORDINATOR_PORT": port, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, env=environment, text=True).strip() == "1 all"
 
 
 def test_one_process_agrees_with_itself() -> None:
