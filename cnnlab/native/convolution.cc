@@ -288,6 +288,19 @@ auto bind() {
 
 }  // namespace
 
+// Whether oneDNN convolves in bfloat16, forwards and backwards: by the processor's instructions.
+extern "C" bool convolves_bfloat16() {
+  const auto type = static_cast<int64_t>(memory::data_type::bf16);
+  try {
+    for (const Kind kind : {kForward, kBackwardData, kBackwardFilters}) {
+      make_plan({kind, type, 1, 8, 8, 16, 3, 3, 16, 8, 8, 1, {1, 1}, {1, 1}, {1, 1}, {1, 1}});
+    }
+    return true;
+  } catch (const dnnl::error&) {
+    return false;
+  }
+}
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_forward, forward, bind());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_backward_data, backward_data, bind());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_backward_filters, backward_filters, bind());

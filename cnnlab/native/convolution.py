@@ -16,6 +16,8 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from cnnlab.native import library
+
 _Window = tuple[int, ...]
 
 
@@ -30,9 +32,10 @@ def conv2d(
 ) -> Array:
     """x [N, H, W, C], kernel [F, F, C/groups, K] of x's dtype -> [N, H', W', K].
 
-    By oneDNN in float32 and bfloat16, under jit, grad, jvp and scan; by XLA under vmap, and where
-    there is nothing to compute or padding is below 0 other than by the pixels that a stride leaves
-    over. `padding` is (low, high) of each axis. Under `shard_map` give it `check_vma=False`.
+    By oneDNN in float32, and in bfloat16 where the processor can, under jit, grad, jvp and scan; by
+    XLA under vmap, and where there is nothing to compute or padding is below 0 other than by the
+    pixels that a stride leaves over. `padding` is (low, high) of each axis. Under `shard_map` give
+    it `check_vma=False`.
     """
     before, after = zip(*padding, strict=True)
     window = (*stride, *before, *after, *dilation, groups)
@@ -42,11 +45,12 @@ def conv2d(
 
 
 def _taken(x: Array, kernel: Array, window: _Window) -> bool:
+    known = x.dtype == jnp.float32 or (x.dtype == jnp.bfloat16 and library.convolves_bfloat16())
     out = jax.eval_shape(functools.partial(_forward, window=window), x, kernel)
     filled = 0 not in (*x.shape, *kernel.shape, *out.shape)
     # What a stride leaves over oneDNN drops of itself.
     cropped = all(high + s > 0 for high, s in zip(window[4:6], window[:2], strict=True))
-    return filled and cropped and min(window[2:4]) >= 0 and x.dtype in (jnp.float32, jnp.bfloat16)
+    return known and filled and cropped and min(window[2:4]) >= 0
 
 
 # What each primitive computes, in XLA's terms: elsewhere than on the CPU, and under vmap.

@@ -42,13 +42,29 @@ class Unavailable(Exception):
 def missing() -> str | None:
     """Why oneDNN cannot be used here; None where it is loaded and XLA knows its calls."""
     try:
-        loaded = ctypes.CDLL(os.fspath(build()))
         for name in CALLS:
-            call = jax.ffi.pycapsule(getattr(loaded, name))
+            call = jax.ffi.pycapsule(getattr(_loaded(), name))
             jax.ffi.register_ffi_target(f"cnnlab_{name}", call, platform="cpu")
     except (Unavailable, OSError, AttributeError) as error:
         return str(error)
     return None
+
+
+@functools.cache
+def convolves_bfloat16() -> bool:
+    """Whether oneDNN has convolutions in bfloat16 for this processor; not before AVX-512.
+
+    Raises:
+        Unavailable, OSError: as `build`.
+    """
+    ask = _loaded().convolves_bfloat16
+    ask.restype = ctypes.c_bool
+    return bool(ask())
+
+
+@functools.cache
+def _loaded() -> ctypes.CDLL:
+    return ctypes.CDLL(os.fspath(build()))
 
 
 def version() -> str:

@@ -1,8 +1,12 @@
 """OneDNN's convolutions against XLA's in float32: values, derivatives, transformations."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +15,7 @@ import numpy as np
 import pytest
 from jax import Array, lax
 
-from cnnlab.native import convolution
+from cnnlab.native import convolution, library
 
 # x, kernel, stride, padding, dilation, groups
 CASES: dict[str, tuple[Any, ...]] = {
@@ -170,6 +174,35 @@ def test_from_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert not errors, errors[0]
+
+
+def test_bfloat16_is_xlas_where_the_processor_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    native, _ = functions("plain")
+    program = lambda dtype: jax.jit(native).lower(*operands("plain", dtype)).as_text()  # noqa: E731
+    monkeypatch.setattr(library, "convolves_bfloat16", lambda: False)
+    assert "@cnnlab_conv_forward" not in program(jnp.bfloat16)
+    assert "@cnnlab_conv_forward" in program(jnp.float32)
+
+
+BFLOAT16 = """
+import jax.numpy as jnp
+from cnnlab import ops
+from cnnlab.native import library
+
+x, kernel = jnp.ones((2, 8, 8, 16), jnp.bfloat16), jnp.ones((3, 3, 16, 16), jnp.bfloat16)
+with ops.using("onednn"):
+    print(ops.conv2d(x, kernel)[0, 4, 4, 0], library.convolves_bfloat16())
+"""
+
+
+@pytest.mark.parametrize(("instructions", "able"), [("AVX2", False), ("ALL", True)])
+def test_onednn_is_asked_what_the_processor_can(instructions: str, able: bool) -> None:
+    """And told of an older one, it is one."""
+    if able and "avx512bw" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("a processor without AVX-512")
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    command = [sys.executable, "-c", BFLOAT16]
+    assert subprocess.check_output(command, env=environment, text=True) == f"144 {able}\n"
 
 
 def test_onednns_error_is_pythons() -> None:
