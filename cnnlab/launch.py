@@ -39,7 +39,7 @@ _MISTAKES = (
     training.UnusableFolder,
     ops.BackendError,
 )
-_FAILURES = (training.NotFinite, training.SaveFailed, OSError)
+_FAILURES = (training.NotFinite, training.OutOfMemory, training.SaveFailed, OSError)
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",

@@ -70,8 +70,7 @@ def on_ray(runs: Iterable[Run]) -> Iterator[Done]:
     A run whose process or machine is lost goes on elsewhere, from its newest checkpoint.
 
     Raises:
-        Exception: what `training.run` raises, but for NotFinite; the other tasks are asked to
-            save and end.
+        Exception: what `Ledger.attempt` raises; the other tasks are asked to save and end.
     """
     ray = _ray()
     gpus = int(ray.cluster_resources().get("GPU", 0) > 0)

@@ -17,11 +17,12 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import jax
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from cnnlab.evidence.foreign import check_recipe, compare
-from cnnlab.training import NotFinite, Record, UnusableFolder
+from cnnlab.training import NotFinite, OutOfMemory, Record, UnusableFolder
 from cnnlab.training.placement import agreed, leads
 from cnnlab.training.recipe import dataset_of, essence
 
@@ -54,11 +55,13 @@ class Ledger:
         """Do the runs that are missing, and wait for those that other processes do.
 
         Returns:
-            What went wrong, a line for each run whose loss became no number; the others go on.
+            What went wrong, a line for each run whose loss became no number or for which a device
+            has too little memory; the others go on.
 
         Raises:
             UnusableFolder: nothing can be written under `root`.
-            Exception: what `execute` raises, but for NotFinite.
+            Exception: what `execute` raises, but for NotFinite and, in a process that joined no
+                others, OutOfMemory.
         """
         failures: list[str] = []
         places = [(recipe, self.folder(recipe)) for recipe in recipes]
@@ -80,8 +83,8 @@ class Ledger:
         """Do one run, unless it is finished.
 
         Returns:
-            What went wrong: a line if the loss became no number, else none. None instead of a list
-            where another process is at the run, unless it is to `wait` for that.
+            What went wrong: a line or none, as `complete`. None instead of a list where another
+            process is at the run, unless it is to `wait` for that.
 
         Raises:
             Exception: as `complete`.
@@ -102,6 +105,10 @@ class Ledger:
                 execute(recipe, folder)
             return []
         except NotFinite as error:
+            return [str(error)]
+        except OutOfMemory as error:
+            if jax.process_count() > 1:  # the others may have enough, and wait for this one
+                raise
             return [str(error)]
         finally:
             lock.release()

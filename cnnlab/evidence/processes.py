@@ -163,7 +163,7 @@ def on_processes(runs: Iterable[Run], parts: Sequence[Share]) -> Iterator[Done]:
     A run whose process is lost, as for want of memory, goes on in a new one.
 
     Raises:
-        Exception: what `training.run` raises, but for NotFinite; the other processes save and end.
+        Exception: what `Ledger.attempt` raises; the other processes save and end.
     """
     tasks = deque(_Task(run) for run in runs)
     idle = [_Worker(share) for share in parts[: len(tasks)]]

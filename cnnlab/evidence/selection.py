@@ -75,10 +75,12 @@ def tune(ablation: Ablation, ledger: Ledger, execute: Execute) -> tuple[Ablation
         The ablation with each arm at its rate, and the records that told.
 
     Raises:
+        RateNotChosen: a run failed; says why.
         Exception: as `Ledger.complete`.
     """
     recipes = selection_recipes(ablation)
-    ledger.complete(recipes, execute)
+    if failures := ledger.complete(recipes, execute):
+        raise RateNotChosen(f"{ablation.claim.id}: a run that is to tell failed. {failures[0]}")
     told = ledger.records(recipes)
     return choose_rates(ablation, told), told
 

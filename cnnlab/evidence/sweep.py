@@ -103,7 +103,7 @@ def one_by_one(runs: Iterable[Run], console: Console) -> Iterator[Done]:
     """One after another in this process, those last that other processes are at.
 
     Raises:
-        Exception: what `training.run` raises, but for NotFinite.
+        Exception: what `Ledger.attempt` raises.
     """
     held = []
     for run in runs:

@@ -5,12 +5,13 @@ from cnnlab.training.interrupt import EXIT_INTERRUPTED, Interrupted
 from cnnlab.training.loop import NotFinite
 from cnnlab.training.recipe import RecipeError, default_recipe, recipe_of
 from cnnlab.training.record import Record, UnusableFolder
-from cnnlab.training.run import inspect, run
+from cnnlab.training.run import OutOfMemory, inspect, run
 
 __all__ = [
     "EXIT_INTERRUPTED",
     "Interrupted",
     "NotFinite",
+    "OutOfMemory",
     "RecipeError",
     "Record",
     "SaveFailed",

@@ -40,6 +40,10 @@ from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
 
 
+class OutOfMemory(RuntimeError):
+    """A device has too little memory for a run; the message names what takes it."""
+
+
 def run(
     recipe: ConfigDict, folder: Path, console: Console | None = None, live: Live | None = None
 ) -> Record:
@@ -54,6 +58,7 @@ def run(
         UnusableFolder: the folder cannot be written or holds another run.
         NotFinite: the loss or a parameter is no number, and the recipe makes no record of that;
             the last good checkpoint stays.
+        OutOfMemory: a device has too little for the recipe's batches.
         SaveFailed: a checkpoint could not be written.
         Interrupted: SIGTERM or SIGINT; saved.
     """
@@ -63,7 +68,7 @@ def run(
     if path.exists():
         return Record.read(path)
     _check_same_backend(folder)
-    with _desk(folder) as desk:
+    with _desk(folder) as desk, _little_memory_said(recipe):
         _prepare(desk, recipe, dataset, network)
         started = time.perf_counter()
         programs = compile_programs(recipe, dataset)
@@ -90,6 +95,20 @@ def _desk(folder: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as elsewhere:
         yield Path(elsewhere)
+
+
+@contextmanager
+def _little_memory_said(recipe: ConfigDict) -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sizes = [f"train.{key} = {recipe.train[key]}" for key in ("batch_size", "eval_batch_size")]
+        raise OutOfMemory(
+            f"{_title(recipe)}: too little memory on {jax.devices()[0].device_kind} for "
+            f"{' and '.join(sizes)}; smaller ones, more devices or model.dtype = 'bfloat16' help"
+        ) from error
 
 
 def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
@@ -185,7 +204,7 @@ def _train(
     first = stream(key, INIT, 0)
     state = checkpoints.newest(jax.eval_shape(programs.create, first)) or programs.create(first)
     step = int(state.step)
-    title = f"{recipe.arm} seed {recipe.seed}".strip()
+    title = _title(recipe)
     if step:
         console.print(f"{title}  goes on from step {step} of {plan.steps}", highlight=False)
     journal = Journal(desk, step)
@@ -220,6 +239,10 @@ def _train(
             journal.close()
             checkpoints.close()
     return state
+
+
+def _title(recipe: ConfigDict) -> str:
+    return f"{recipe.arm} seed {recipe.seed}".strip()
 
 
 @functools.lru_cache(maxsize=2)

@@ -14,7 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from cnnlab.evidence import ForeignRecord, Ledger
-from cnnlab.training import NotFinite, Record, UnusableFolder, default_recipe
+from cnnlab.training import NotFinite, OutOfMemory, Record, UnusableFolder, default_recipe
 from cnnlab.training.recipe import identity
 
 FINGERPRINT = "ab"
@@ -200,20 +200,34 @@ def test_the_data_set_is_looked_for_where_the_recipe_says(
     ]
 
 
-def test_a_loss_that_is_no_number_stops_its_run_alone(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+@pytest.mark.parametrize("error", [NotFinite, OutOfMemory])
+def test_a_loss_that_is_no_number_or_too_large_a_batch_stops_its_run_alone(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, error: type[Exception]
 ) -> None:
-    def diverge(recipe: ConfigDict) -> None:
+    def fail(recipe: ConfigDict) -> None:
         if (recipe.arm, recipe.seed) == ("b", 0):
-            raise NotFinite("b seed 0: the loss is nan at step 7")
+            raise error("b seed 0: why")
 
-    runs.before = diverge
-    assert ledger.complete(recipes, runs) == ["b seed 0: the loss is nan at step 7"]
+    runs.before = fail
+    assert ledger.complete(recipes, runs) == ["b seed 0: why"]
     assert len(runs.done) == 4
     assert [(r.arm, r.seed) for r in ledger.records(recipes)] == [("a", 0), ("a", 1), ("b", 1)]
     runs.before = lambda recipe: None
     assert ledger.complete(recipes, runs) == []
     assert runs.done[4:] == [("b", 0)]
+
+
+def test_one_of_several_joined_processes_does_not_go_on_without_memory(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(recipe: ConfigDict) -> None:
+        monkeypatch.setattr("jax.process_count", lambda: 2)
+        raise OutOfMemory("a seed 0: why")
+
+    runs.before = fail
+    with pytest.raises(OutOfMemory, match="why"):
+        ledger.complete(recipes, runs)
+    assert runs.done == [("a", 0)]
 
 
 def test_any_other_error_goes_up_and_frees_the_lock(

@@ -20,7 +20,7 @@ from cnnlab.evidence import (
 from cnnlab.evidence.caption import caption
 from cnnlab.evidence.selection import at_the_edge, choose_rates, selection_recipes
 from cnnlab.evidence.tables import readable_arms
-from cnnlab.training import RecipeError, Record
+from cnnlab.training import OutOfMemory, RecipeError, Record
 from cnnlab.training.recipe import dataset_of, identity
 
 CLAIM = {
@@ -151,6 +151,14 @@ def test_what_is_missing_is_run_and_the_choice_made(
     assert (chosen, found) == (choose_rates(ablation, told), told)
     assert tune(ablation, ledger, execute) == (chosen, found)
     assert len(done) == 6, "a finished run was done again"
+
+
+def test_a_run_that_fails_is_told(ablation: Ablation, tmp_path: Path) -> None:
+    def execute(recipe: ConfigDict, folder: Path) -> Record:
+        raise OutOfMemory(f"{recipe.arm} seed {recipe.seed}: why")
+
+    with pytest.raises(RateNotChosen, match=r"^T1: .* failed\. wide seed 1000: why$"):
+        tune(ablation, Ledger(tmp_path), execute)
 
 
 def test_the_choice_can_be_made_again_from_what_is_published(

@@ -19,7 +19,7 @@ from cnnlab import data, training
 from cnnlab.data import DataMissing, Dataset, Images
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError
-from cnnlab.training import NotFinite, RecipeError, Record, UnusableFolder
+from cnnlab.training import NotFinite, OutOfMemory, RecipeError, Record, UnusableFolder
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.feed import training_set
@@ -249,6 +249,34 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
         assert record.metrics[f"{split}_error"] == 90
         assert record.metrics[f"{split}_loss"] == pytest.approx(np.log(10))
     assert training.run(recipe, tmp_path / "guesses", QUIET) == record
+
+
+def test_too_little_memory_is_told_in_a_line(
+    make_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_large(recipe: ConfigDict, dataset: Dataset) -> Programs:
+        jax.jit(lambda: jax.numpy.zeros(2**50, jax.numpy.int8))()
+        raise AssertionError("there was enough")
+
+    monkeypatch.setattr(run_module, "compile_programs", compile_large)
+    recipe = make_recipe({"train.steps": 1, "arm": "a", "seed": 3})
+    said = (
+        r"^a seed 3: too little memory on cpu for train\.batch_size = 32 and "
+        r"train\.eval_batch_size = 500; smaller ones, .* help$"
+    )
+    with pytest.raises(OutOfMemory, match=said):
+        training.run(recipe, tmp_path / "run", QUIET)
+
+
+def test_another_error_of_xlas_is_left_as_it_is(
+    make_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(recipe: ConfigDict, dataset: Dataset) -> Programs:
+        raise jax.errors.JaxRuntimeError("INTERNAL: why")
+
+    monkeypatch.setattr(run_module, "compile_programs", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL: why"):
+        training.run(make_recipe({"train.steps": 1}), tmp_path / "run", QUIET)
 
 
 @pytest.mark.parametrize(
