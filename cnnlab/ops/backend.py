@@ -58,7 +58,8 @@ def preferred() -> str:
     """The backend for training and evaluation on this machine.
 
     What `$CNNLAB_CONV` says; where it says nothing, oneDNN if it can be used and JAX has one CPU as
-    its only device (XLA cannot share a custom call out among several), else XLA.
+    its only device, else XLA. (XLA cannot share a custom call out: of several devices each computes
+    the whole batch, with the same results, so that a run begun on one can be forced to go on.)
 
     Raises:
         BackendError: as `using`, of the variable's value.
