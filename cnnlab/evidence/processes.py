@@ -37,7 +37,8 @@ def shares(jobs: int) -> list[Share]:
     """
     ours = cores()
     if _has_tpu():
-        _at_most(jobs, 1, "a TPU is one process's; JAX_PLATFORMS=cpu leaves it alone")
+        why = "a TPU's chips are one process's, and several VMs may share the sweep"
+        _at_most(jobs, 1, f"{why}; JAX_PLATFORMS=cpu leaves it alone")
     _at_most(jobs, len(ours), "one for each core")
     gpus = _gpus()
     if gpus:

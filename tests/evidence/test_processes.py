@@ -76,7 +76,7 @@ class TestShares:
         self, machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, file: str
     ) -> None:
         machine.gpus, machine.files, machine.libtpu = None, ["/dev/vfio/vfio", file], "libtpu"
-        with pytest.raises(CannotSweep, match="jobs = 2 must be from 1 to 1 here: a TPU is one"):
+        with pytest.raises(CannotSweep, match="jobs = 2 must be from 1 to 1 here: a TPU's chips"):
             shares(2)
         machine.files = ["/dev/vfio/vfio"]
         assert len(shares(2)) == 2
