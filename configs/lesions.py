@@ -21,8 +21,8 @@ All presets have 5 seeds an arm; `cpu` chooses each arm's learning rate on the v
 That a net survives is read as: without the block it can spare least, the error rises by less than
 10 points, of the 60 or so that lie between a trained net and guessing. Veit et al. 2016 (arXiv
 1605.06431) have 110 layers, 54 blocks with pre-activation, and VGG for a plain net; `paper` has 56
-layers, the deepest of which He et al. 2015 (fig. 6) show how the plain net trains, so that both
-nets have one depth, and pre-activation in both. `digits` and `cpu` have the original order.
+layers, the deepest of which He et al. 2015 (fig. 6) show how the plain net trains, in the original
+order, so that both nets have one depth and differ in their shortcuts alone.
 """
 
 from ml_collections import ConfigDict
@@ -103,7 +103,7 @@ def cpu(config: ConfigDict) -> None:
 
 def paper(config: ConfigDict) -> None:
     """An accelerator's hours: the recipe of He et al. 2015 (sec. 4.2), 64,000 steps."""
-    config.arms = arms(56, order="full_preact")
+    config.arms = arms(56)
     config.data.name = "cifar10"
     config.train.update(batch_size=128, steps=64_000, evaluate_epochs=4.0, checkpoint_epochs=4.0)
     config.optimizer.update(learning_rate=0.1, nesterov=False, weight_decay=1e-4)
@@ -111,8 +111,9 @@ def paper(config: ConfigDict) -> None:
     config.augment.update(crop_padding=4, flip=True)
 
 
-def arms(depth: int, **options: int | str) -> ConfigDict:
+def arms(depth: int, stem_stride: int = 1) -> ConfigDict:
     """The net with shortcuts and the one without."""
+    options = {"stem_stride": stem_stride}
     return ConfigDict(
         {
             "residual": {"model": {"name": f"resnet{depth}", "options": options}},
