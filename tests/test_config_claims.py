@@ -150,13 +150,14 @@ class TestPoolingWindow:
     def test_windows_are_all_that_differs(self, preset):
         found = arms("pooling_window", preset)
         nets = {arm: layers(summary, "CONV") for arm, summary in found.items()}
-        assert nets["pool2"] == nets["pool3"] == nets["pool4"] == nets["pool8"]
+        assert nets["pool2"] == nets["pool3"] == nets["pool4"] == nets["pool5"] == nets["pool8"]
         assert len(nets["pool2"]) == len(nets["pool4_wide"]) == 5
         assert {map_before(summary, "GAP") for summary in found.values()} == {(4, 4)}
         assert {arm: layers(summary, "POOL") for arm, summary in found.items()} == {
             "pool2": ["POOL2"] * 3,
             "pool3": ["POOL3/2p1"] * 3,
             "pool4": ["POOL4", "POOL2"],
+            "pool5": ["POOL5/2p2"] * 3,
             "pool8": ["POOL8"],
             "pool4_wide": ["POOL4", "POOL2"],
         }
