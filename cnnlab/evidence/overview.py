@@ -220,7 +220,7 @@ def _options_line(ablation: Ablation) -> list[str]:
     first, *others = (recipe.model.options.to_dict() for recipe in ablation.arms.values())
     shared = [f"`{key} = {value}`" for key, value in first.items()
               if all(options.get(key) == value for options in others)]  # fmt: skip
-    return [f"- all with {', '.join(shared)}"] if shared else []
+    return [f"- {'all ' * bool(others)}with {', '.join(shared)}"] if shared else []
 
 
 def arm_settings(ablation: Ablation) -> Iterator[Arm]:

@@ -26,7 +26,7 @@ def digits_setting(
 ) -> None:
     """A few epochs of digits, shifted by some pixels, at a rate that all small nets stand.
 
-    What that can show joins the claim's caveats.
+    What that can show joins the claim's caveats; a recipe alone makes no claim.
     """
     config.data.name = "digits"
     config.train.update(
@@ -38,7 +38,8 @@ def digits_setting(
     config.optimizer.learning_rate = learning_rate
     config.schedule.warmup_epochs = 0.5
     config.augment.update(crop_padding=crop_padding, flip=False)
-    config.claim.caveats = f"{config.claim.caveats} {DIGITS_CAVEATS}".strip()
+    if "claim" in config:
+        config.claim.caveats = f"{config.claim.caveats} {DIGITS_CAVEATS}".strip()
 
 
 def short_setting(

@@ -196,7 +196,8 @@ def test_the_table_shows_the_rates_and_where_a_better_may_lie(
     assert list(readable_arms(chosen, tables)["learning rate"]) == ["0.1", "0.03"]
     assert (
         "Each arm's learning rate is the one of 0.3, 0.1, 0.03 with the least validation error in "
-        "one run (seed 1000); at the edge of these, so that a better may lie beyond: narrow."
+        "one run (seed 1000), a noisy judge of rates that are close; at the edge of these, so that "
+        "a better may lie beyond: narrow."
     ) in caption(chosen, tables)
     plain = ablation_of(rates=())
     assert "learning rate" not in readable_arms(plain, tables)
