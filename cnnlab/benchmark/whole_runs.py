@@ -93,6 +93,7 @@ def _seeds(backend: str, rounds: int, steps: int) -> dict[str, list[float]]:
     """Two seeds of E1's stack, in one process with all cores, and in two that halve them."""
     recipe = load_ablation(CONFIGS / "stacked_convs.py", "cpu").recipe("three_3x3", SEEDS[0])
     recipe.train.update(epochs=0.0, steps=steps)
+    recipe.schedule.update(warmup_epochs=0.0, warmup_steps=0)
     before = os.environ.get("CNNLAB_CONV")
     os.environ["CNNLAB_CONV"] = backend  # of the processes to be started
     try:
