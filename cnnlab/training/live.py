@@ -107,11 +107,13 @@ def serving(where: str | None) -> Iterator[Live | None]:
         yield None
         return
     live = Live(*place)
-    threading.Thread(target=live.serve, name="live view", daemon=True).start()
+    server = threading.Thread(target=live.serve, name="live view", daemon=True)
+    server.start()
     try:
         yield live
     finally:
         live.close()
+        server.join()
 
 
 def _address(text: str) -> tuple[str, int]:
