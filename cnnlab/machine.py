@@ -1,6 +1,8 @@
-"""What a process has of its machine: cores, and a folder for what can be made again."""
+"""What a process has of its machine: cores, variables, a folder for what can be made again."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -9,6 +11,18 @@ def cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):  # what a container or `taskset` leaves, which Linux tells
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+@contextmanager
+def variables(given: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables of this process, and so of those that are started inside."""
+    before = dict(os.environ)
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def cache_folder() -> Path:

@@ -24,7 +24,7 @@ can stand beside ours.
 
 from ml_collections import ConfigDict
 
-from cnnlab.evidence import blank_config, digits_setting, preset_of
+from cnnlab.evidence import blank_config, long_digits_setting, preset_of
 
 CLAIM = {
     "id": "E16",
@@ -86,14 +86,7 @@ def get_config(preset: str = "digits") -> ConfigDict:
 def digits(config: ConfigDict) -> None:
     """Minutes on a laptop. The 8x8 digits were scaled up to 32x32: an AVGPOOL2 takes half back."""
     config.arms = arms((16, 32), stem="AVGPOOL2 -> ", rate=0.25)
-    digits_setting(
-        config,
-        epochs=20.0,
-        evaluate_epochs=5.0,
-        checkpoint_epochs=10.0,
-        learning_rate=0.03,
-        crop_padding=0,
-    )
+    long_digits_setting(config)
 
 
 def cpu(config: ConfigDict) -> None:

@@ -5,13 +5,12 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from cnnlab.benchmark.suite import Job, Layer
 from cnnlab.benchmark.tasks import Task
+from cnnlab.machine import variables
 
 
 class Contender(NamedTuple):
@@ -67,7 +66,7 @@ class Racer:
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # a GPU's memory is for all of them
             **dict(contender.variables),
         }
-        with _environment(own):
+        with variables(own):
             self._pool.submit(_load, contender.module, contender.package).result()
 
     def facts(self, platform: str | None) -> dict[str, Any]:
@@ -89,18 +88,6 @@ class Racer:
     def close(self) -> None:
         """End the process."""
         self._pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """A new process has the variables of the moment it is started in."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 _contender: Any

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from cnnlab.benchmark.suite import TRAINING
 from cnnlab.evidence.published import replace_block
+from cnnlab.training.environment import code_of
 from cnnlab.training.record import write_whole
 
 BUSY = 0.25
@@ -133,13 +134,12 @@ def ratio(row: dict[str, Any], first: str, rival: str) -> tuple[float, float, fl
 
 def _facts(results: dict[str, Any]) -> Iterable[str]:
     machine, settings = results["machine"], results["settings"]
-    commit = (machine["commit"] or "none")[:10] + (" with changes" if machine["dirty"] else "")
     versions = {"JAX": "jax", "jaxlib": "jaxlib", "Flax": "flax", "Optax": "optax"}
     versions |= {"PyTorch": "torch", "NumPy": "numpy", "Python": "python"}
     packages = ", ".join(
         f"{name} {machine[key]}" for name, key in versions.items() if key in machine
     )
-    yield f"- {results['date']}, commit {commit}"
+    yield f"- {results['date']}, commit {code_of(machine)}"
     yield (
         f"- {machine['threads']} threads of {machine['cores']} cores, "
         f"{machine['memory_gib']:.0f} GiB of memory, {machine['platform']}"

@@ -22,11 +22,12 @@ from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.processes import Share, on_processes, shares
 from cnnlab.evidence.sweep import Run
-from cnnlab.training.environment import environment
+from cnnlab.machine import variables
+from cnnlab.training import journal
+from cnnlab.training.environment import code_of, environment
 
 CONFIGS = Path("configs")
 SEEDS = (0, 1)
-JOURNAL = "metrics.jsonl"
 MIB = 2**20
 
 
@@ -78,9 +79,7 @@ def _alone(steps: int) -> Alone:
         while not ended:
             ended, status, usage = os.wait4(child, os.WNOHANG)
             whole = time.perf_counter() - start
-            if first_step is None and any(
-                path.stat().st_size for path in Path(home).rglob(JOURNAL)
-            ):
+            if first_step is None and _steps(Path(home)):
                 first_step = whole
             time.sleep(0.005)
         if status or first_step is None:
@@ -89,20 +88,20 @@ def _alone(steps: int) -> Alone:
     return Alone(first_step, whole, usage.ru_maxrss * unit)
 
 
+def _steps(home: Path) -> int:
+    """How many the one run in `home` has made and told of."""
+    folders = [path.parent for path in home.rglob("config.json")]
+    return max((int(line["step"]) for each in folders for line in journal.read(each)), default=0)
+
+
 def _seeds(backend: str, rounds: int, steps: int) -> dict[str, list[float]]:
     """Two seeds of E1's stack, in one process with all cores, and in two that halve them."""
     recipe = load_ablation(CONFIGS / "stacked_convs.py", "cpu").recipe("three_3x3", SEEDS[0])
     recipe.train.update(epochs=0.0, steps=steps)
     recipe.schedule.update(warmup_epochs=0.0, warmup_steps=0)
-    before = os.environ.get("CNNLAB_CONV")
-    os.environ["CNNLAB_CONV"] = backend  # of the processes to be started
-    try:
-        ways = {"in_turn": shares(1), "at_once": shares(len(SEEDS))}
+    ways = {"in_turn": shares(1), "at_once": shares(len(SEEDS))}
+    with variables({"CNNLAB_CONV": backend}):
         turns = [{way: _sweep(recipe, parts) for way, parts in ways.items()} for _ in range(rounds)]
-    finally:
-        del os.environ["CNNLAB_CONV"]
-        if before is not None:
-            os.environ["CNNLAB_CONV"] = before
     return {way: [turn[way] for turn in turns] for way in ways}
 
 
@@ -140,9 +139,8 @@ def markdown(results: dict[str, Any]) -> str:
                 f"{median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
             ),
         ]
-    commit = (machine["commit"] or "none")[:10] + (" with changes" if machine["dirty"] else "")
     facts = (
-        f"{results['date']}, commit {commit}; {machine['device']}; JAX {machine['jax']}; "
+        f"{results['date']}, commit {code_of(machine)}; {machine['device']}; JAX {machine['jax']}; "
         f"{len(alone['whole'])} rounds, median [least, largest]; "
         f"load average at the start {machine['load']:.2f}."
     )

@@ -13,7 +13,13 @@ from cnnlab.evidence.published import empirical_table
 from cnnlab.evidence.records import read_records, write_records
 from cnnlab.evidence.report import print_report, write_report
 from cnnlab.evidence.selection import RateNotChosen, tune
-from cnnlab.evidence.settings import DEEP_RATES, digits_setting, long_setting, short_setting
+from cnnlab.evidence.settings import (
+    DEEP_RATES,
+    digits_setting,
+    long_digits_setting,
+    long_setting,
+    short_setting,
+)
 from cnnlab.evidence.sweep import CannotSweep
 from cnnlab.evidence.verdict import Verdict, judge_claim
 
@@ -39,6 +45,7 @@ __all__ = [
     "empirical_table",
     "evidence_page",
     "judge_claim",
+    "long_digits_setting",
     "long_setting",
     "preset_of",
     "print_report",

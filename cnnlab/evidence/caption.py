@@ -1,13 +1,13 @@
 """What stands under the tables: what a reader must know to trust them, from the records."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.claim import Claim
 from cnnlab.evidence.selection import at_the_edge
 from cnnlab.evidence.statistics import LEVEL, POWER
 from cnnlab.evidence.verdict import SIGNIFICANCE, metric_name, metric_unit
+from cnnlab.training.environment import code_of
 from cnnlab.training.probes import meaning
 from cnnlab.training.record import Record
 
@@ -101,12 +101,7 @@ def _convolutions(record: Record) -> str:
 
 def _commit(record: Record) -> str:
     places = (record.environment.get("begun", record.environment), record.environment)
-    return ", then ".join(dict.fromkeys(map(_code, places)))
-
-
-def _code(environment: dict[str, Any]) -> str:
-    commit = str(environment["commit"] or "unknown")[:10]
-    return commit + (" + uncommitted changes" if environment["dirty"] else "")
+    return ", then ".join(dict.fromkeys(map(code_of, places)))
 
 
 def titles(records: Iterable[Record]) -> str:

@@ -1,6 +1,5 @@
 """How runs went: loss and accuracy over the epochs, from what each left in its folder."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures import Picture
 from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, dress, plain
-from cnnlab.training import UnusableFolder, recipe_of
+from cnnlab.training import UnusableFolder, journal, recipe_of
 
 _Lines = list[dict[str, float]]
 
@@ -60,7 +59,7 @@ def curves(folders: Iterable[Path]) -> Picture:
 
 def _read(folder: Path) -> _Run:
     arm = recipe_of(folder).arm
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = journal.read(folder)
     epochs = [line for line in lines if "epoch" in line]
     if not epochs:
         raise UnusableFolder(f"{folder}: nothing has been logged there yet")

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from cnnlab.evidence.sweep import LOST, CannotSweep, Done, Run, prepare
-from cnnlab.machine import cores
+from cnnlab.machine import cores, variables
 
 
 class Share(NamedTuple):
@@ -89,16 +89,8 @@ def _given(share: Share) -> Iterator[None]:
             undo.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
             os.sched_setaffinity(0, share.cores)
         if share.gpu is not None:
-            undo.callback(_set_visible, os.environ.get("CUDA_VISIBLE_DEVICES"))
-            _set_visible(share.gpu)
+            undo.enter_context(variables({"CUDA_VISIBLE_DEVICES": share.gpu}))
         yield
-
-
-def _set_visible(gpus: str | None) -> None:
-    if gpus is None:
-        del os.environ["CUDA_VISIBLE_DEVICES"]
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
 
 
 @dataclass(frozen=True)

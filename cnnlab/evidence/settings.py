@@ -42,6 +42,18 @@ def digits_setting(
         config.claim.caveats = f"{config.claim.caveats} {DIGITS_CAVEATS}".strip()
 
 
+def long_digits_setting(config: ConfigDict) -> None:
+    """Twenty epochs of digits that nothing moves, at a lower rate: time to over-fit."""
+    digits_setting(
+        config,
+        epochs=20.0,
+        evaluate_epochs=5.0,
+        checkpoint_epochs=10.0,
+        learning_rate=0.03,
+        crop_padding=0,
+    )
+
+
 def short_setting(
     config: ConfigDict,
     *,

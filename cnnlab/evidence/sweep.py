@@ -6,7 +6,6 @@ records, to the bit where a run has as many cores (XLA may split sums otherwise)
 """
 
 import functools
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from cnnlab import training
 from cnnlab.data import Dataset
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.native.memory import keep_memory
-from cnnlab.training import Record, placement
+from cnnlab.training import Record, journal, placement
 from cnnlab.training.recipe import plan
 
 LOST = 3
@@ -62,14 +61,13 @@ class Run:
 
     def seconds(self) -> float | None:
         """How long it trained, by its record and its journal; None where they do not tell."""
-        record, journal = self.folder / "record.json", self.folder / "metrics.jsonl"
-        if not (record.exists() and journal.exists()):
+        if not self.finished:
             return None
-        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        lines = journal.read(self.folder)
         rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
         if not rates:
             return None
-        whole = Record.read(record)
+        whole = Record.read(self.folder / "record.json")
         return float(whole.steps * whole.config["train"]["batch_size"] / rates[-1])
 
     def work(self) -> float:

@@ -38,6 +38,12 @@ def environment() -> dict[str, Any]:
     }
 
 
+def code_of(environment: dict[str, Any]) -> str:
+    """The commit of an environment in print, and whether the package's files differed from it."""
+    commit = str(environment["commit"] or "unknown")[:10]
+    return commit + (" + uncommitted changes" if environment["dirty"] else "")
+
+
 @functools.cache
 def _git(*words: str) -> str | None:
     """What git prints of the checkout that holds this file; None where it is not one."""

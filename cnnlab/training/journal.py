@@ -7,6 +7,13 @@ from tensorboardX import SummaryWriter
 
 from cnnlab.training.record import write_whole
 
+_NAME = "metrics.jsonl"
+
+
+def read(folder: Path) -> list[dict[str, float]]:
+    """What the journal of the run in `folder` says; nothing where there is none yet."""
+    return [json.loads(line) for line in _whole_lines(folder / _NAME)]
+
 
 class Journal:
     """Appends to `metrics.jsonl` and `tensorboard/` in a run's folder.
@@ -19,10 +26,9 @@ class Journal:
     """
 
     def __init__(self, folder: Path, step: int):
-        path = folder / "metrics.jsonl"
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-        write_whole(path, "".join(f"{line}\n" for line in kept))
-        self.lines: list[dict[str, float]] = [json.loads(line) for line in kept]
+        path = folder / _NAME
+        self.lines = [line for line in read(folder) if line["step"] <= step]
+        write_whole(path, "".join(f"{json.dumps(line)}\n" for line in self.lines))
         self._file = path.open("a")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
