@@ -1,6 +1,6 @@
 """What is around a run's steps: seconds to the first, peak memory, two seeds in turn and at once.
 
-    python scripts/benchmark_runs.py    # about ten minutes; wants an idle machine and CIFAR-10
+    python scripts/benchmark_runs.py    # about twenty minutes; wants an idle machine and CIFAR-10
 
 Run it in the project's folder. It writes results/performance/runs/<machine>.json and the table in
 docs/performance.md; `--report-only` makes the table anew.
@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--rounds", type=int, default=3, help="how often each is done (3)")
-    add("--steps", type=int, default=300, help="of a run (300)")
+    add("--steps", type=int, default=1000, help="of each of the two seeds (1000)")
     add("--folder", type=Path, default=Path("results/performance/runs"), help="of the JSON")
     add("--page", type=Path, default=Path("docs/performance.md"), help="with the markers")
     add("--report-only", action="store_true", help="run nothing, make the table anew")

@@ -28,6 +28,7 @@ from cnnlab.training.environment import code_of, environment
 
 CONFIGS = Path("configs")
 SEEDS = (0, 1)
+STEPS_ALONE = 200
 MIB = 2**20
 
 
@@ -44,11 +45,11 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
 
     Args:
         rounds: how often each is done.
-        steps: of a run.
+        steps: of each seed; the run of its own has `STEPS_ALONE`.
 
     Returns:
-        `date`, `machine`, `steps`, `alone` (lists of the fields of `Alone`) and `seeds`: by what
-        convolves, lists of the seconds `in_turn` and `at_once`.
+        `date`, `machine`, `steps`, `alone` (`steps` and lists of the fields of `Alone`) and
+        `seeds`: by what convolves, lists of the seconds `in_turn` and `at_once`.
 
     Raises:
         DataMissing: no CIFAR-10 is prepared.
@@ -56,13 +57,14 @@ def measure(rounds: int, steps: int) -> dict[str, Any]:
     """
     machine = environment() | {"load": os.getloadavg()[0]}
     _alone(1)  # compiles the native code, where that was not done
-    alone = [_alone(steps)._asdict() for _ in range(rounds)]
+    alone = [_alone(STEPS_ALONE)._asdict() for _ in range(rounds)]
     both = dict.fromkeys(("xla", machine["convolutions"].split()[0]))
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine,
         "steps": steps,
-        "alone": {key: [each[key] for each in alone] for key in Alone._fields},
+        "alone": {key: [each[key] for each in alone] for key in Alone._fields}
+        | {"steps": STEPS_ALONE},
         "seeds": {backend: _seeds(backend, rounds, steps) for backend in both},
     }
 
@@ -125,14 +127,17 @@ def markdown(results: dict[str, Any]) -> str:
     rows = [
         ("ResNet-20, batch 128: process start to the end of the first step",
          _seconds(alone["first_step"])),
-        (f"the same, to the end of {results['steps']} steps and the evaluations",
+        (f"the same, to the end of {alone['steps']} steps and the evaluations",
          _seconds(alone["whole"])),
         ("its peak memory", f"{max(alone['peak_bytes']) / MIB:,.0f} MiB"),
     ]  # fmt: skip
     for backend, times in results["seeds"].items():
         ratios = [b / a for a, b in zip(times["in_turn"], times["at_once"], strict=True)]
         rows += [
-            (f"two seeds of E1's stack in turn, by {backend}", _seconds(times["in_turn"])),
+            (
+                f"two seeds of E1's stack in turn, {results['steps']} steps, by {backend}",
+                _seconds(times["in_turn"]),
+            ),
             (f"the two at once, by {backend}", _seconds(times["at_once"])),
             (
                 f"at once over in turn, by {backend}",

@@ -34,10 +34,11 @@ class Functions(NamedTuple):
 class Programs(NamedTuple):
     """What a run calls. `train_steps[n]` takes n steps at once, all of them in one epoch.
 
-    `feed` gives what they take between the state and the key.
+    `feed` gives what they take between the state and the key; `shapes` is a state without arrays.
     """
 
     plan: Plan
+    shapes: State
     create: Callable[[Array], State]
     feed: Feed
     train_steps: Mapping[int, Callable[..., State]]
@@ -78,7 +79,8 @@ def _compile(recipe: FrozenConfigDict, dataset: Dataset, many: bool, backend: st
     found = functions(recipe, dataset)
     key, whole = placement.key_of(0), placement.everywhere()
     fed, sample = found.feed.shapes(), found.feed.sample()
-    arguments = (jax.eval_shape(found.create, key, sample), *fed, key)
+    shapes = jax.eval_shape(found.create, key, sample)
+    arguments = (shapes, *fed, key)
     layout = (whole, *[found.feed.layout] * len(fed), whole)
     longest = found.plan.longest_stretch if many and found.feed.lasts else 1
     jit, by = functools.partial(jax.jit, out_shardings=whole), ops.using(backend)
@@ -88,8 +90,16 @@ def _compile(recipe: FrozenConfigDict, dataset: Dataset, many: bool, backend: st
         .compile()
         for length in dispatch_lengths(longest)
     }
-    create, eval_step = jit(found.create), jit(by(found.eval_step))
-    return Programs(found.plan, lambda key: create(key, sample), found.feed, train_steps, eval_step)
+    create = jit(found.create, compiler_options=placement.once())
+    eval_step = jit(by(found.eval_step))
+    return Programs(
+        plan=found.plan,
+        shapes=shapes,
+        create=lambda key: create(key, sample),
+        feed=found.feed,
+        train_steps=train_steps,
+        eval_step=eval_step,
+    )
 
 
 def dispatch_lengths(longest: int) -> tuple[int, ...]:

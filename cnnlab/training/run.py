@@ -201,8 +201,7 @@ def _train(
 ) -> State:
     key, plan = placement.key_of(recipe.seed), programs.plan
     checkpoints = Checkpoints(folder / "checkpoints")
-    first = stream(key, INIT, 0)
-    state = checkpoints.newest(jax.eval_shape(programs.create, first)) or programs.create(first)
+    state = checkpoints.newest(programs.shapes) or programs.create(stream(key, INIT, 0))
     step = int(state.step)
     title = _title(recipe)
     if step:

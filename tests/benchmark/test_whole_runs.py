@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.benchmark.whole_runs import markdown, measure
+from cnnlab.benchmark.whole_runs import Alone, markdown, measure
 
 ROOT = Path(__file__).parents[2]
 RESULTS = {
     "date": "2026-11-22 20:00 UTC",
     "machine": {"commit": "0123456789ab", "dirty": False, "device": "A CPU", "jax": "0.10"}
     | {"load": 0.25},
-    "steps": 300,
+    "steps": 1000,
     "alone": {
+        "steps": 200,
         "first_step": [7.0, 6.0, 9.0],
         "whole": [70.0, 60.0, 90.0],
         "peak_bytes": [2**30, 2**29, 2**30 + 2**20],
@@ -42,9 +43,9 @@ def test_a_run_and_two_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("wants CIFAR-10 in $TFDS_DATA_DIR")
     monkeypatch.chdir(ROOT)
     results = measure(rounds=1, steps=2)
-    alone = {key: value for key, (value,) in results["alone"].items()}
-    assert 1 < alone["first_step"] < alone["whole"]
-    assert 2**28 < alone["peak_bytes"] < 2**32
+    (first_step,), (whole,), (peak,) = (results["alone"][key] for key in Alone._fields)
+    assert 1 < first_step < whole
+    assert 2**28 < peak < 2**32
     assert "xla" in results["seeds"]
     assert all(min(times["in_turn"] + times["at_once"]) > 1 for times in results["seeds"].values())
     assert "CNNLAB_CONV" not in os.environ
