@@ -26,3 +26,12 @@ def test_where_things_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.cache_folder() == Path("/home/someone/.cache/cnnlab")
     monkeypatch.setenv("XDG_CACHE_HOME", "/scratch")
     assert machine.cache_folder() == Path("/scratch/cnnlab")
+
+
+def test_variables_hold_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_CONV", "onednn")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with machine.variables({"CNNLAB_CONV": "xla", "OMP_NUM_THREADS": "1"}):
+        assert os.environ["CNNLAB_CONV"] == "xla"
+    assert os.environ["CNNLAB_CONV"] == "onednn"
+    assert "OMP_NUM_THREADS" not in os.environ

@@ -100,15 +100,6 @@ def test_a_slow_job_is_done_once(clock):
     assert clock == ["call", "wait"]
 
 
-def test_a_process_has_its_contenders_variables(monkeypatch):
-    monkeypatch.setenv("CNNLAB_CONV", "onednn")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with contenders._environment({"CNNLAB_CONV": "xla", "OMP_NUM_THREADS": "1"}):
-        assert contenders.os.environ["CNNLAB_CONV"] == "xla"
-    assert contenders.os.environ["CNNLAB_CONV"] == "onednn"
-    assert "OMP_NUM_THREADS" not in contenders.os.environ
-
-
 @pytest.mark.parametrize(("program", "reason"), [("one", "the same programs as A"), ("two", "")])
 def test_who_takes_part(monkeypatch, program, reason):
     closed = []
