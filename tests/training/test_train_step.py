@@ -16,7 +16,7 @@ from cnnlab.training import step as steps_module
 from cnnlab.training.averaging import moving_average
 from cnnlab.training.feed import training_set
 from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import Programs, build_model, compile_programs
+from cnnlab.training.programs import Programs, build_model, compile_programs, functions
 from cnnlab.training.recipe import plan
 from cnnlab.training.state import State, create_state, digest
 from cnnlab.training.step import cross_entropy, epoch_order, turned, wrong
@@ -313,3 +313,15 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
     text = exported.mlir_module()
     donated = text.count("jax.buffer_donor = true") + text.count("tf.aliasing_output")
     assert donated == len(jax.tree.leaves(state))
+
+
+def test_a_state_has_the_bits_of_a_thoroughly_optimised_initialisation(
+    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+) -> None:
+    name = "INPUT -> WHITEN3 -> CONV3-5 -> BN -> RELU -> FC7 -> RELU -> FC"
+    recipe = make_recipe({"model.name": name})
+    programs, found = compile_programs(recipe, tiny), functions(recipe, tiny)
+    thorough = jax.jit(found.create)(KEY, found.feed.sample())
+    assert digest(programs.create(KEY).variables) == digest(thorough.variables)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), thorough)
+    assert programs.shapes == shapes
