@@ -9,7 +9,7 @@ import pytest
 MIB = 2**20
 SCRIPT = """
 import ctypes, json, threading, time
-import jax
+import jax.numpy
 from cnnlab.native import memory
 
 def held():
@@ -29,6 +29,10 @@ def filled(size):
 memory.SECONDS = 0.2
 memory.keep_memory()
 memory.keep_memory()
+square = jax.jit(lambda x: x @ x)
+square(jax.numpy.ones((1500, 1500)))
+product = square(jax.numpy.ones((1500, 1500)))
+inline = product.is_ready()  # asynchronous, it would take some 30 ms
 buffer = filled(256 * 2**20)
 behind = filled(2**20)
 used = held()
@@ -38,7 +42,7 @@ time.sleep(1)
 print(json.dumps({
     "used": used, "kept": kept, "left": held(),
     "threads": [each.name for each in threading.enumerate()].count("trim memory"),
-    "inline": not jax.config.jax_cpu_enable_async_dispatch,
+    "inline": inline,
 }))
 """
 

@@ -318,8 +318,8 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
 def test_a_state_has_the_bits_of_a_thoroughly_optimised_initialisation(
     make_recipe: Callable[..., ConfigDict], tiny: Dataset
 ) -> None:
-    name = "INPUT -> WHITEN3 -> CONV3-5 -> BN -> RELU -> FC7 -> RELU -> FC"
-    recipe = make_recipe({"model.name": name})
+    name = "INPUT -> WHITEN3 -> CONV3-5 -> BN -> RELU -> FC-7 -> RELU -> FC"
+    recipe = make_recipe(PLAIN | {"model.name": name})
     programs, found = compile_programs(recipe, tiny), functions(recipe, tiny)
     thorough = jax.jit(found.create)(KEY, found.feed.sample())
     assert digest(programs.create(KEY).variables) == digest(thorough.variables)
