@@ -16,13 +16,15 @@ def cores() -> list[int]:
 @contextmanager
 def variables(given: Mapping[str, str]) -> Iterator[None]:
     """Environment variables of this process, and so of those that are started inside."""
-    before = dict(os.environ)
+    before = {name: os.environ.pop(name, None) for name in given}
     os.environ.update(given)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def cache_folder() -> Path:

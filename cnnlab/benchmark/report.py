@@ -22,6 +22,11 @@ A median over the rounds. "To X" is X's time divided by {first}'s, round by roun
 is faster; the median [least, largest]. Compiling and warming up are not in the times.\
 """
 
+_OF_A_NETWORK = """\
+The peak stands with the single layers. A network's operations are those of its convolutions and FC
+layers, the padding's zeros included; of a training step three times as many as forward.\
+"""
+
 
 def write(results: dict[str, Any], folder: Path) -> Path:
     """Write the results as JSON into `folder`, in a file named after the machine; its path."""
@@ -79,7 +84,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"### {results['machine']['device']}",
         "\n".join(_facts(results)),
         _READING.format(first=names[0]),
-        *_networks(names, nets),
+        *_networks(names, nets, peak),
         "#### Single layers: ms, GFLOP/s, percent of the peak",
         f"The peak is {peak / 1e9:.0f} GFLOP/s: the fastest of the contenders' products of two "
         f"{results['settings']['dtype']} matrices ({_peaks(results)}).",
@@ -92,21 +97,26 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n\n".join([*parts, *_failures(rows)])
 
 
-def _networks(names: list[str], nets: list[dict[str, Any]]) -> Iterable[str]:
+def _networks(names: list[str], nets: list[dict[str, Any]], peak: float) -> Iterable[str]:
     """All of them, which training steps are level, and training where XLA computes all of it."""
     if not nets:
         return
     heads = ("network", "batch", "what")
-    yield "#### Whole networks, images/s"
-    yield _table(names, nets, heads, _images_per_second)
+
+    def cell(row: dict[str, Any], seconds: list[float] | None) -> str:
+        return _net_cell(row, seconds, peak)
+
+    yield "#### Whole networks: images/s, percent of the peak"
+    yield _OF_A_NETWORK
+    yield _table(names, nets, heads, cell)
     steps = [row for row in nets if row["what"] == TRAINING]
     for rival in names[1:]:
         if level := list(_level(steps, names[0], rival)):
             yield f"Training steps level with {rival}'s (1 is in the range): {', '.join(level)}."
     without_onednn = ["cnnlab (xla)", "Flax Linen"]
     if set(without_onednn) <= set(names):
-        yield "#### Training steps where there is no oneDNN, images/s"
-        yield _table(without_onednn, steps, heads, _images_per_second)
+        yield "#### Training steps where there is no oneDNN: images/s, percent of the peak"
+        yield _table(without_onednn, steps, heads, cell)
 
 
 def _level(rows: list[dict[str, Any]], first: str, rival: str) -> Iterable[str]:
@@ -179,8 +189,11 @@ def _rounds(row: dict[str, Any]) -> int:
     return max(map(len, row["seconds"].values()), default=0)
 
 
-def _images_per_second(row: dict[str, Any], seconds: list[float] | None) -> str:
-    return f"{row['batch'] / statistics.median(seconds):,.0f}" if seconds else "failed"
+def _net_cell(row: dict[str, Any], seconds: list[float] | None, peak: float) -> str:
+    if not seconds:
+        return "failed"
+    median = statistics.median(seconds)
+    return f"{row['batch'] / median:,.0f}, {row['flops'] / median / peak:.0%}"
 
 
 def _layer_cell(row: dict[str, Any], seconds: list[float] | None, peak: float) -> str:

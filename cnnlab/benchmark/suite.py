@@ -6,6 +6,9 @@ the filter sizes of the claims on a CIFAR-like volume.
 
 from typing import NamedTuple
 
+from cnnlab.analysis import summarize
+from cnnlab.models import create
+
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "forward", "input gradient", "weight gradient"
 TRAINING, INFERENCE = "training step", "inference"
 
@@ -67,6 +70,11 @@ class Net(NamedTuple):
         """The pattern, where that is what the network is called."""
         return self.model if self.model != self.name else ""
 
+    @property
+    def macs(self) -> int:
+        """Multiplications with an addition, of an image's way forward; as a summary counts them."""
+        return summarize(create(self.model, classes=CLASSES), IMAGE).macs
+
 
 class Job(NamedTuple):
     """One row of the results: what is done with a layer or network, at a batch size."""
@@ -78,15 +86,15 @@ class Job(NamedTuple):
     dtype: str = "float32"
 
     @property
-    def flops(self) -> int | None:
-        """Of one call, a multiplication and an addition for each; None for a network."""
+    def flops(self) -> int:
+        """Of one call, a multiplication and an addition each; backward a network takes twice."""
         match self.subject:
             case Matmul(size=size):
                 return 2 * size**3
             case Layer() as layer:
                 return 2 * self.batch * layer.products
-            case _:
-                return None
+            case Net() as net:
+                return 2 * self.batch * net.macs * (3 if self.what == TRAINING else 1)
 
 
 LAYERS = (

@@ -83,7 +83,7 @@ def _alone(steps: int) -> Alone:
             whole = time.perf_counter() - start
             if first_step is None and _steps(Path(home)):
                 first_step = whole
-            time.sleep(0.005)
+            time.sleep(0.02)
         if status or first_step is None:
             raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), command)
     unit = 1 if sys.platform == "darwin" else 1024

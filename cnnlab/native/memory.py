@@ -10,8 +10,11 @@ import jax
 # The names of glibc's <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 
+_TOP = 2**31 - 1
+"""Bytes that may stay at the heap's end."""
+
 SECONDS = 1.0
-"""Between two returns of what nothing can use; a step's buffer is then rarely among it."""
+"""Between two returns of holes."""
 
 
 @functools.cache
@@ -20,8 +23,9 @@ def keep_memory() -> None:
 
     XLA takes one buffer for a step's temporaries and gives it back at the end. From 32 MiB glibc
     maps such a buffer afresh: ResNet-20 at batch 128 then has 60,000 page faults a step. Only the
-    main heap can keep it, which a thread uses or does not, by chance; so on a CPU who calls a
-    program also runs it. Call this before JAX starts; with another C library it does nothing.
+    main heap can keep it, which a thread uses or does not, by chance; so where one CPU is the only
+    device, who calls a program also runs it. Launchers and the processes of sweeps call this,
+    before JAX starts; with another C library it does nothing.
 
     To align a buffer glibc (2.36) takes some bytes more and frees them, and as long as a thread
     keeps those for itself the next buffer does not fit where the last one was. The pages of such
@@ -31,7 +35,7 @@ def keep_memory() -> None:
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_ARENA_MAX, 1)  # XLA's threads take from the heap that can grow
         libc.mallopt(_MMAP_MAX, 0)  # never a mapping of its own
-        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)  # up to 2 GiB stay at the top
+        libc.mallopt(_TRIM_THRESHOLD, _TOP)
         jax.config.update("jax_cpu_enable_async_dispatch", False)
         threading.Thread(target=_trim, args=(libc,), name="trim memory", daemon=True).start()
 
@@ -39,4 +43,4 @@ def keep_memory() -> None:
 def _trim(libc: ctypes.CDLL) -> None:
     while True:
         time.sleep(SECONDS)
-        libc.malloc_trim(0)
+        libc.malloc_trim(ctypes.c_size_t(_TOP))

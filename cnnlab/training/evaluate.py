@@ -32,7 +32,7 @@ def evaluate(
     batch_size += -batch_size % jax.device_count()
     scored: list[tuple[Array, Array]] = []
     for batch in split.batches(batch_size, own_rows(batch_size)):
-        jax.block_until_ready(scored[-2:-1])  # one batch is scored while the next is on its way
+        jax.block_until_ready(scored[-2:-1])  # two at work, if asynchronous
         scored.append(eval_step(variables, *(share_out(rows, batch_size) for rows in batch)))
     losses, misses = (np.concatenate(parts)[: split.number] for parts in zip(*scored, strict=True))
     return Score(error=100 * float(misses.mean()), loss=float(losses.astype(np.float64).mean()))

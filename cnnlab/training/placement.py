@@ -150,7 +150,7 @@ def many_at_once() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def once() -> dict[str, int]:
+def compiled_quickly() -> dict[str, int]:
     """Compiler options of a program that runs once: less time to compile, the same results.
 
     On a CPU alone, where the many small programs of an initialisation take LLVM longer than a

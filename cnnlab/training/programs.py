@@ -34,7 +34,8 @@ class Functions(NamedTuple):
 class Programs(NamedTuple):
     """What a run calls. `train_steps[n]` takes n steps at once, all of them in one epoch.
 
-    `feed` gives what they take between the state and the key; `shapes` is a state without arrays.
+    `feed` gives what they take between the state and the key; `shapes` is a state without arrays,
+    as `jax.eval_shape` would give it of `create`, which cannot be traced.
     """
 
     plan: Plan
@@ -90,7 +91,7 @@ def _compile(recipe: FrozenConfigDict, dataset: Dataset, many: bool, backend: st
         .compile()
         for length in dispatch_lengths(longest)
     }
-    create = jit(found.create, compiler_options=placement.once())
+    create = jit(found.create, compiler_options=placement.compiled_quickly())
     eval_step = jit(by(found.eval_step))
     return Programs(
         plan=found.plan,

@@ -144,6 +144,10 @@ def test_operations_are_counted_as_the_formula_has_them():
     assert by_name["L4"] == 2 * 128 * 128 * (7 * 7 * 128) * (10 * 10)
     assert by_name["L1"] == 2 * 128 * 96 * (11 * 11 * 3) * (118 * 118)
     assert Job("matmul", Matmul("m", 10), 1, "forward").flops == 2000
+    net = Net("net", "INPUT -> CONV3-4 -> RELU -> POOL2 -> FC")
+    macs = 32 * 32 * 4 * (3 * 3 * 3) + 16 * 16 * 4 * 10
+    assert Job("net", net, 8, "inference").flops == 2 * 8 * macs
+    assert Job("net", net, 8, "training step").flops == 3 * 2 * 8 * macs
 
 
 @pytest.mark.parametrize("layer", [*LAYERS[5:], Layer("wide", 2, 3, 5, 6, 3)])

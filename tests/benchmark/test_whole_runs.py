@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.benchmark import whole_runs
 from cnnlab.benchmark.whole_runs import Alone, markdown, measure
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,7 @@ def test_a_run_and_two_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     if "TFDS_DATA_DIR" not in os.environ:
         pytest.skip("wants CIFAR-10 in $TFDS_DATA_DIR")
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(whole_runs, "STEPS_ALONE", 2)
     results = measure(rounds=1, steps=2)
     (first_step,), (whole,), (peak,) = (results["alone"][key] for key in Alone._fields)
     assert 1 < first_step < whole

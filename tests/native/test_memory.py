@@ -34,13 +34,16 @@ square(jax.numpy.ones((1500, 1500)))
 product = square(jax.numpy.ones((1500, 1500)))
 inline = product.is_ready()  # asynchronous, it would take some 30 ms
 buffer = filled(256 * 2**20)
-behind = filled(2**20)
+behind = filled(64 * 2**20)  # more than any free piece before it
 used = held()
 libc.free(buffer)
 kept = held()
 time.sleep(1)
+left = held()
+libc.free(behind)
+time.sleep(1)
 print(json.dumps({
-    "used": used, "kept": kept, "left": held(),
+    "used": used, "kept": kept, "left": left, "end": held(),
     "threads": [each.name for each in threading.enumerate()].count("trim memory"),
     "inline": inline,
 }))
@@ -60,6 +63,7 @@ def found() -> dict[str, int]:
 def test_a_freed_buffer_is_kept_for_the_next_and_its_hole_returned(found: dict[str, int]) -> None:
     assert found["kept"] > found["used"] - 16 * MIB
     assert found["left"] < found["used"] - 240 * MIB
+    assert found["end"] > found["left"] - 16 * MIB, "what is free at the heap's end stays"
 
 
 def test_one_thread_returns_and_who_calls_a_program_runs_it(found: dict[str, int]) -> None:

@@ -88,7 +88,8 @@ def loop(programs: Programs, fed: Any, note: Note) -> Loop:
 def test_dispatches_are_few() -> None:
     plan, taken = PLANS[1], []
     lengths = dispatch_lengths(plan.longest_stretch)
-    programs = Programs(plan, None, None, dict.fromkeys(lengths), None)  # type: ignore[arg-type]
+    steps = dict.fromkeys(lengths)
+    programs = Programs(plan, None, None, None, steps, None)  # type: ignore[arg-type]
     runner, step = loop(programs, None, Note()), 0
     while step < plan.steps:
         taken.append(runner._stride(step))
