@@ -24,7 +24,8 @@ is faster; the median [least, largest]. Compiling and warming up are not in the 
 
 _OF_A_NETWORK = """\
 The peak stands with the single layers. A network's operations are those of its convolutions and FC
-layers, the padding's zeros included; of a training step three times as many as forward.\
+layers, three times as many in a training step as forward: somewhat too many, since products with
+the padding's zeros and the first layer's input gradient are among them, which nobody needs.\
 """
 
 

@@ -172,3 +172,20 @@ def test_jobs_that_are_stopped_save_and_go_on(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("goes on from step") == 2
     assert "4 of 4 runs done" in done.stdout
+
+
+@pytest.mark.slow
+def test_on_ray_it_prints_what_one_process_prints(folder: Path) -> None:
+    pytest.importorskip("ray")
+    said = []
+    for executor in ("ray", "local"):
+        command = [sys.executable, REPRODUCE, f"--executor={executor}"]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        home = folder / executor
+        (home / "configs").mkdir(parents=True)
+        (home / "configs" / "tiny.py").write_text(TINY)
+        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "4 of 4 runs done" in done.stdout
+        said.append(done.stdout[done.stdout.index("T1: A linear") :])
+    assert said[0] == said[1]

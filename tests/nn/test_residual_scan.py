@@ -77,12 +77,19 @@ def test_every_block_of_a_loop_is_drawn_for_itself():
 
 
 @pytest.mark.parametrize("names", [("resnet20", "resnet1202"), ("resnet50", "resnet152")])
-def test_a_deeper_net_is_no_larger_program(names):
+def test_a_deeper_net_is_no_larger_program_forward_and_backward(names):
     def length(name):
         net = models.create(name, scan=True, classes=10, dtype=jnp.bfloat16)
         x = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
         variables = jax.eval_shape(net.init, jax.random.key(0), x)
-        return len(jax.jit(net.apply).lower(variables, x).as_text())
+
+        def loss(params, stats, x):
+            both = {"params": params, "batch_stats": stats}
+            logits, new = net.apply(both, x, train=True, mutable=["batch_stats"])
+            return logits.mean(), new
+
+        slope = jax.jit(jax.grad(loss, has_aux=True))
+        return len(slope.lower(variables["params"], variables["batch_stats"], x).as_text())
 
     shallow, deep = map(length, names)
     assert deep == pytest.approx(shallow, rel=0.02)
