@@ -11,7 +11,7 @@ equal cost all nets have about as many.)
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | four layers, those of 3x3 of 16 and 32 filters | a minute |
-| `cpu` | CIFAR-10 | four layers, those of 3x3 of 20 and 40 filters, 2 epochs | about 20 minutes |
+| `cpu` | CIFAR-10 | four layers, those of 3x3 of 20 and 40 filters, 2 epochs | about 25 minutes |
 | `paper` | CIFAR-10 | six layers, those of 3x3 of 64 to 256 filters, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -75,7 +75,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 20 minutes on two cores, with the runs that choose the rates."""
+    """About 25 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms({3: (20, 40), 5: (12, 23), 7: (8, 17), 9: (6, 13)})
     short_setting(config, checkpoint_epochs=1.0, rates=(0.05, 0.125, 0.3, 0.6))
     config.claim.caveats = (

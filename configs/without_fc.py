@@ -12,7 +12,7 @@ whether it is the layers or their dropout: in a short run dropout costs more tha
 | preset | data | networks | time on two cores |
 | --- | --- | --- | --- |
 | `digits` | digits at 16x16 | 8, 16, 32 filters, FC-64 | a minute |
-| `cpu` | CIFAR-10 at 16x16 | 32, 64, 128 filters, FC-256, 2 epochs | about 15 minutes |
+| `cpu` | CIFAR-10 at 16x16 | 32, 64, 128 filters, FC-256, 2 epochs | about 25 minutes |
 | `paper` | CIFAR-10 | 64, 128, 256 filters, FC-1024, 164 epochs | not run yet |
 
 All presets have 5 seeds an arm; `cpu` and `paper` choose each arm's learning rate on the validation
@@ -83,7 +83,7 @@ def digits(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """About 15 minutes on two cores, with the runs that choose the rates."""
+    """About 25 minutes on two cores, with the runs that choose the rates."""
     config.arms = arms(32, hidden=256, stem="AVGPOOL2 -> ")
     short_setting(config, rates=(0.005, 0.01, *DEEP_RATES))
     config.claim.caveats = (
