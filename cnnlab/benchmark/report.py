@@ -3,7 +3,7 @@
 import json
 import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +183,7 @@ def _table(names: list[str], rows: list[dict[str, Any]], heads: Any, cell: Any) 
                 _rounds(row),
             ]
         )
-    return _pipe(lines, [*heads, *names, *(f"to {rival}" for rival in rivals), "rounds"], 3)
+    return pipe(lines, [*heads, *names, *(f"to {rival}" for rival in rivals), "rounds"], 3)
 
 
 def _rounds(row: dict[str, Any]) -> int:
@@ -214,7 +214,7 @@ def _peaks(results: dict[str, Any]) -> str:
 def _subjects(rows: list[dict[str, Any]]) -> str:
     seen = {(row["name"], row["detail"], row["weights"]): None for row in rows}
     lines = [[name, f"`{detail}`" if detail else "", f"{w:,}"] for name, detail, w in seen]
-    return _pipe(lines, ["name", "what it is", "weights"], 2)
+    return pipe(lines, ["name", "what it is", "weights"], 2)
 
 
 def _compiling(names: list[str], rows: list[dict[str, Any]]) -> str:
@@ -224,7 +224,7 @@ def _compiling(names: list[str], rows: list[dict[str, Any]]) -> str:
         + [f"{row['compile'][n]:.2f}" if n in row["compile"] else "" for n in compiled]
         for row in rows
     ]
-    return _pipe(lines, ["name", "batch", "what", *compiled], 3)
+    return pipe(lines, ["name", "batch", "what", *compiled], 3)
 
 
 def _failures(rows: list[dict[str, Any]]) -> Iterable[str]:
@@ -233,7 +233,7 @@ def _failures(rows: list[dict[str, Any]]) -> Iterable[str]:
             yield f"{name} failed at {row['name']}, batch {row['batch']}, {row['what']}: {reason}"
 
 
-def _pipe(lines: list[list[Any]], heads: list[str], words: int) -> str:
+def pipe(lines: Sequence[Sequence[Any]], heads: list[str], words: int) -> str:
     """A Markdown table whose first columns are words and whose others are numbers."""
     align = ["left"] * words + ["right"] * (len(heads) - words)
     return tabulate(

@@ -14,12 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import pandas as pd
 from ml_collections import ConfigDict
 
+from cnnlab.benchmark.report import pipe
 from cnnlab.evidence import Ledger
 from cnnlab.evidence.ablation import load_ablation
-from cnnlab.evidence.layout import markdown_table
 from cnnlab.evidence.processes import Share, on_processes, shares
 from cnnlab.evidence.sweep import Run
 from cnnlab.machine import variables
@@ -149,7 +148,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"{len(alone['whole'])} rounds, median [least, largest]; "
         f"load average at the start {machine['load']:.2f}."
     )
-    return f"{facts}\n\n{markdown_table(pd.DataFrame(rows, columns=['what', 'measured']))}"
+    return f"{facts}\n\n{pipe(rows, ['what', 'measured'], 1)}"
 
 
 def _seconds(times: Sequence[float]) -> str:

@@ -187,5 +187,6 @@ def test_on_ray_it_prints_what_one_process_prints(folder: Path) -> None:
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "4 of 4 runs done" in done.stdout
-        said.append(done.stdout[done.stdout.index("T1: A linear") :])
+        lines = [line for line in done.stdout.splitlines() if "(_attempt pid=" not in line]
+        said.append(lines[next(i for i, line in enumerate(lines) if "T1: A linear" in line) :])
     assert said[0] == said[1]
