@@ -3,7 +3,7 @@
 import json
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def markdown(results: dict[str, Any]) -> str:
         "#### Single layers: ms, GFLOP/s, percent of the peak",
         f"The peak is {peak / 1e9:.0f} GFLOP/s: the fastest of the contenders' products of two "
         f"{results['settings']['dtype']} matrices ({_peaks(results)}).",
-        _table(names, layers, ("layer", "batch", "what"), lambda r, s: _layer_cell(r, s, peak)),
+        _table(names, layers, ("layer", "batch", "what"), _layer_cell, peak),
         "#### What was timed",
         _subjects(nets + layers),
         "#### Tracing and compiling, seconds, once",
@@ -103,13 +103,9 @@ def _networks(names: list[str], nets: list[dict[str, Any]], peak: float) -> Iter
     if not nets:
         return
     heads = ("network", "batch", "what")
-
-    def cell(row: dict[str, Any], seconds: list[float] | None) -> str:
-        return _net_cell(row, seconds, peak)
-
     yield "#### Whole networks: images/s, percent of the peak"
     yield _OF_A_NETWORK
-    yield _table(names, nets, heads, cell)
+    yield _table(names, nets, heads, _net_cell, peak)
     steps = [row for row in nets if row["what"] == TRAINING]
     for rival in names[1:]:
         if level := list(_level(steps, names[0], rival)):
@@ -117,13 +113,13 @@ def _networks(names: list[str], nets: list[dict[str, Any]], peak: float) -> Iter
     without_onednn = ["cnnlab (xla)", "Flax Linen"]
     if set(without_onednn) <= set(names):
         yield "#### Training steps where there is no oneDNN: images/s, percent of the peak"
-        yield _table(without_onednn, steps, heads, cell)
+        yield _table(without_onednn, steps, heads, _net_cell, peak)
 
 
 def _level(rows: list[dict[str, Any]], first: str, rival: str) -> Iterable[str]:
     """The rows in which neither is faster."""
     for row in rows:
-        found = ratio(row, first, rival)
+        found = ratio(row["seconds"], first, rival)
         if found and found[1] <= 1 <= found[2]:
             yield f"{row['name']} at {row['batch']}"
 
@@ -134,13 +130,20 @@ def peak_flops(results: dict[str, Any]) -> float:
     return max(row["flops"] / statistics.median(times) for times in row["seconds"].values())
 
 
-def ratio(row: dict[str, Any], first: str, rival: str) -> tuple[float, float, float] | None:
+def ratio(
+    seconds: Mapping[str, list[float]], first: str, rival: str
+) -> tuple[float, float, float] | None:
     """The rival's time over the first's, round by round: median, least and largest."""
-    ours, theirs = row["seconds"].get(first), row["seconds"].get(rival)
+    ours, theirs = seconds.get(first), seconds.get(rival)
     if not ours or not theirs:
         return None
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def in_print(found: tuple[float, float, float] | None) -> str:
+    """A `ratio`, e.g. `1.50 [1.00, 2.00]`; nothing where there is none."""
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*found) if found else ""
 
 
 def _facts(results: dict[str, Any]) -> Iterable[str]:
@@ -170,19 +173,24 @@ def _facts(results: dict[str, Any]) -> Iterable[str]:
         yield f"- {name} is not in the tables: {reason}"
 
 
-def _table(names: list[str], rows: list[dict[str, Any]], heads: Any, cell: Any) -> str:
+def _table(
+    names: list[str],
+    rows: list[dict[str, Any]],
+    heads: tuple[str, str, str],
+    cell: Callable[[dict[str, Any], float, float], str],
+    peak: float,
+) -> str:
+    """What `cell` says of each row, a contender's median and the peak, and the ratios to rivals."""
     first, rivals = names[0], names[1:]
     lines = []
     for row in rows:
-        ratios = [ratio(row, first, rival) for rival in rivals]
-        lines.append(
-            [
-                *(row["name"], row["batch"], row["what"]),
-                *(cell(row, row["seconds"].get(name)) for name in names),
-                *(r and "{:.2f} [{:.2f}, {:.2f}]".format(*r) for r in ratios),
-                _rounds(row),
-            ]
+        seconds = row["seconds"]
+        measured = (
+            cell(row, statistics.median(seconds[name]), peak) if seconds.get(name) else "failed"
+            for name in names
         )
+        ratios = (in_print(ratio(seconds, first, rival)) for rival in rivals)
+        lines.append([row["name"], row["batch"], row["what"], *measured, *ratios, _rounds(row)])
     return pipe(lines, [*heads, *names, *(f"to {rival}" for rival in rivals), "rounds"], 3)
 
 
@@ -190,19 +198,13 @@ def _rounds(row: dict[str, Any]) -> int:
     return max(map(len, row["seconds"].values()), default=0)
 
 
-def _net_cell(row: dict[str, Any], seconds: list[float] | None, peak: float) -> str:
-    if not seconds:
-        return "failed"
-    median = statistics.median(seconds)
-    return f"{row['batch'] / median:,.0f}, {row['flops'] / median / peak:.0%}"
+def _net_cell(row: dict[str, Any], seconds: float, peak: float) -> str:
+    return f"{row['batch'] / seconds:,.0f}, {row['flops'] / seconds / peak:.0%}"
 
 
-def _layer_cell(row: dict[str, Any], seconds: list[float] | None, peak: float) -> str:
-    if not seconds:
-        return "failed"
-    median = statistics.median(seconds)
-    rate = row["flops"] / median
-    return f"{1000 * median:.3g} ms, {rate / 1e9:,.0f}, {rate / peak:.0%}"
+def _layer_cell(row: dict[str, Any], seconds: float, peak: float) -> str:
+    rate = row["flops"] / seconds
+    return f"{1000 * seconds:.3g} ms, {rate / 1e9:,.0f}, {rate / peak:.0%}"
 
 
 def _peaks(results: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cnnlab.benchmark.report import pipe
+from cnnlab.benchmark.report import in_print, pipe, ratio
 from cnnlab.evidence import Ledger
 from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.processes import Share, on_processes, shares
@@ -131,17 +131,13 @@ def markdown(results: dict[str, Any]) -> str:
         ("its peak memory", f"{max(alone['peak_bytes']) / MIB:,.0f} MiB"),
     ]  # fmt: skip
     for backend, times in results["seeds"].items():
-        ratios = [b / a for a, b in zip(times["in_turn"], times["at_once"], strict=True)]
         rows += [
             (
                 f"two seeds of E1's stack in turn, {results['steps']} steps, by {backend}",
                 _seconds(times["in_turn"]),
             ),
             (f"the two at once, by {backend}", _seconds(times["at_once"])),
-            (
-                f"at once over in turn, by {backend}",
-                f"{median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
-            ),
+            (f"at once over in turn, by {backend}", in_print(ratio(times, "in_turn", "at_once"))),
         ]
     facts = (
         f"{results['date']}, commit {code_of(machine)}; {machine['device']}; JAX {machine['jax']}; "
