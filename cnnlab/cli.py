@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate
 
-from cnnlab.names import unknown
+from cnnlab.errors import Mistake, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +32,6 @@ EXIT_PIPE = 128 + 13
 PATTERN_CLASSES = 10
 PAGE = 140
 """Columns of a table that goes to a file."""
-
-
-class Mistake(Exception):
-    """What was asked for cannot be; says why."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import SupportsIndex
 
-from cnnlab.names import unknown
+from cnnlab.errors import Mistake, unknown
 
 FITS = ("error", "crop", "pad")
 
 
-class DoesNotFit(ValueError):
+class DoesNotFit(Mistake):
     """The windows do not tile the input neatly (N0, "Spatial arrangement")."""
 
 

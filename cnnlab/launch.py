@@ -12,34 +12,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cnnlab import ops, training
-from cnnlab.data import DataMissing
-from cnnlab.evidence import CannotSweep, ForeignRecord, RateNotChosen
-from cnnlab.evidence.published import CannotPublish, MarkerMissing
-from cnnlab.geometry import DoesNotFit
-from cnnlab.models import PatternError
+from cnnlab import training
+from cnnlab.errors import Failure, Mistake
 from cnnlab.native.memory import keep_memory
 from cnnlab.training import placement
-from cnnlab.training.live import CannotServe
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-
-_MISTAKES = (
-    training.RecipeError,
-    PatternError,
-    DoesNotFit,
-    DataMissing,
-    CannotPublish,
-    CannotServe,
-    CannotSweep,
-    ForeignRecord,
-    MarkerMissing,
-    RateNotChosen,
-    training.UnusableFolder,
-    ops.BackendError,
-)
-_FAILURES = (training.NotFinite, training.OutOfMemory, training.SaveFailed, OSError)
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -112,9 +91,9 @@ def guarded(main: Callable[[], int]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return main()
-    except _MISTAKES as error:
+    except Mistake as error:
         return _say(error, EXIT_USAGE)
-    except _FAILURES as error:
+    except (Failure, OSError) as error:
         return _say(error, EXIT_FAILED)
     except training.Interrupted as error:
         return _say(error, training.EXIT_INTERRUPTED)

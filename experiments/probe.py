@@ -19,8 +19,8 @@ import numpy as np
 from tabulate import tabulate
 
 from cnnlab.analysis.lesion import blocks, some
+from cnnlab.errors import unknown
 from cnnlab.launch import guarded
-from cnnlab.names import unknown
 from cnnlab.training import RecipeError, probes, recipe_of
 
 

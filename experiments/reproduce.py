@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from cnnlab import training
 from cnnlab.data import DataMissing
+from cnnlab.errors import unknown
 from cnnlab.evidence import Ablation, CannotSweep, Ledger, print_report, write_records, write_report
 from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.cluster import connect, on_ray
@@ -27,7 +28,6 @@ from cnnlab.evidence.published import PRESETS, rewrite
 from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.evidence.sweep import Done, Run, one_by_one, prepare, time_left
 from cnnlab.launch import EXIT_FAILED, guarded
-from cnnlab.names import unknown
 
 EXECUTORS = ("local", "ray")
 

@@ -17,7 +17,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 
 class Block(NamedTuple):

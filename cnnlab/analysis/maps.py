@@ -11,7 +11,7 @@ from jax import Array
 from cnnlab.analysis.receptive_field import WHOLE, View, views
 from cnnlab.analysis.summary import Row, Summary
 from cnnlab.analysis.trace import activations
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 
 def last_of_each_size(summary: Summary) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tabulate import tabulate
 
 from cnnlab.analysis.receptive_field import WHOLE
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 from cnnlab.ops import Size, pair
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cnnlab.analysis.chips import Chip
 from cnnlab.analysis.work import Work
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 BACKWARD = 2 / 3
 """Share of a step's arithmetic that is the backward pass: two products for the forward's one."""

@@ -10,11 +10,11 @@ from typing import Any
 from cnnlab.benchmark import report
 from cnnlab.benchmark.race import UnequalNetworks, race
 from cnnlab.benchmark.suite import REGISTERED, Job, Net, full_suite, quick_suite
+from cnnlab.errors import unknown
 from cnnlab.evidence.ablation import load_ablation
-from cnnlab.evidence.published import MarkerMissing, replace_block
+from cnnlab.evidence.published import replace_block
 from cnnlab.launch import EXIT_FAILED, EXIT_USAGE
 from cnnlab.machine import cores
-from cnnlab.names import unknown
 from cnnlab.training.recipe import DTYPES
 
 STACKED = Path("configs/stacked_convs.py")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report.write(_run(options, command), folder)
         for made in report.rewrite(folder, page):
             print(f"{made}\n\n{made.read_text()}")
-    except (FileNotFoundError, MarkerMissing, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED if isinstance(error, UnequalNetworks) else EXIT_USAGE
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 from cnnlab.benchmark.contenders import CONTENDERS, Racer
 from cnnlab.benchmark.suite import Job
 from cnnlab.benchmark.tasks import CannotTakePart
+from cnnlab.errors import Mistake
 from cnnlab.machine import cores
 
 MIN_ROUNDS = 3
@@ -20,7 +21,7 @@ ROW_SECONDS = 12.0
 """After the fewest rounds a row goes on for no longer than this."""
 
 
-class UnequalNetworks(ValueError):
+class UnequalNetworks(Mistake):
     """Contenders whose networks have different numbers of weights: times would say nothing."""
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from cnnlab.errors import Failure
 
-class CannotTakePart(RuntimeError):
+
+class CannotTakePart(Failure):
     """A contender that does not run on this machine."""
 
 

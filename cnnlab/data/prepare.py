@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from cnnlab.data import stored
 from cnnlab.data.stored import DataMissing
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 _log = logging.getLogger(__name__)
 _TIMEOUT = 30  # seconds without a byte before a download is given up

@@ -15,8 +15,8 @@ from cnnlab.data import cache, digits, shifted, stored, whitening
 from cnnlab.data.images import Images
 from cnnlab.data.records import Records
 from cnnlab.data.splits import check_split, stored_indices
+from cnnlab.errors import unknown
 from cnnlab.machine import cache_folder
-from cnnlab.names import unknown
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Means and standard deviations of the channels, in units of [0, 1] pixels."""

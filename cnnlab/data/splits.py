@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 SPLITS = ("train", "validation", "test")
 _VALIDATION = 5_000

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlab.data.images import Images
+from cnnlab.errors import Mistake
 
 _EDGE = 64 * 1024  # bytes hashed at either end of a shard
 _CHUNK = 4096  # records decoded at a time
@@ -34,7 +35,7 @@ _BY_HAND = {
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
-class DataMissing(FileNotFoundError):
+class DataMissing(Mistake):
     """A data set that is not on this machine, or not in a form that can be read."""
 
 

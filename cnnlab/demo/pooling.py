@@ -7,7 +7,7 @@ import numpy as np
 
 from cnnlab import ops
 from cnnlab.demo.settings import DEPTH, SEED, SIZE, STRIDE, Setting, check, slices
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 from cnnlab.pages import Page, render
 
 SETTINGS = (SIZE, DEPTH, Setting("kernel", "F", "window size", 1, 7), STRIDE)

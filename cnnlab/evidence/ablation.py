@@ -8,8 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cnnlab.errors import unknown
 from cnnlab.evidence.claim import Claim
-from cnnlab.names import unknown
 from cnnlab.training import RecipeError, default_recipe
 from cnnlab.training.probes import metrics_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 Expectation = Literal["better", "worse", "not worse", "equivalent"]
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cnnlab.errors import Mistake
 from cnnlab.training import Record
 from cnnlab.training.recipe import completed, identity
 
 
-class ForeignRecord(ValueError):
+class ForeignRecord(Mistake):
     """A record of a run that the ablation does not have, or on another copy of its data."""
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab.analysis import Summary, summarize
+from cnnlab.errors import unknown
 from cnnlab.evidence.caption import caption
 from cnnlab.evidence.interval_plots import plots
 from cnnlab.evidence.overview import OUTCOMES, Arm, Result, arm_settings, by_claim
@@ -20,7 +21,6 @@ from cnnlab.evidence.published import HOME, read_results
 from cnnlab.evidence.scaling import DATA
 from cnnlab.evidence.tables import readable_arms
 from cnnlab.evidence.verdict import format_n, format_runs
-from cnnlab.names import unknown
 from cnnlab.pages import Page, render
 from cnnlab.training.programs import build_model
 

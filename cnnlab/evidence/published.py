@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cnnlab.errors import Mistake
 from cnnlab.evidence.ablation import Ablation, load_ablation, load_ablations
 from cnnlab.evidence.foreign import ForeignRecord, differences
 from cnnlab.evidence.overview import Result, by_claim, overview, summary
@@ -24,11 +25,11 @@ HOME = Path(__file__).parents[2]
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-class MarkerMissing(ValueError):
+class MarkerMissing(Mistake):
     """A text without the two markers between which the results stand."""
 
 
-class CannotPublish(ValueError):
+class CannotPublish(Mistake):
     """Runs that are not those that the config file describes: nobody could make them again."""
 
 

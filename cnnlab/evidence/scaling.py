@@ -21,9 +21,9 @@ from cnnlab.analysis.step_time import Case, images_per_second, step_seconds
 from cnnlab.analysis.work import Work, count_work
 from cnnlab.data import digits
 from cnnlab.data.splits import stored_indices
+from cnnlab.errors import unknown
 from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
-from cnnlab.names import unknown
 from cnnlab.training.programs import bare, build_model
 from cnnlab.training.recipe import default_recipe, plan
 

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
+from cnnlab.errors import Mistake
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.ledger import Execute, Ledger
 from cnnlab.training import Record
 
 
-class RateNotChosen(ValueError):
+class RateNotChosen(Mistake):
     """An arm's learning rate cannot be chosen, because a run that is to tell is missing."""
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from cnnlab import training
 from cnnlab.data import Dataset
+from cnnlab.errors import Mistake
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.native.memory import keep_memory
 from cnnlab.training import Record, journal, placement
@@ -33,7 +34,7 @@ def prepare() -> None:
     placement.keep_compiled()
 
 
-class CannotSweep(ValueError):
+class CannotSweep(Mistake):
     """The processes, or the cluster, that were asked for cannot be had."""
 
 

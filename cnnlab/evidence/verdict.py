@@ -32,6 +32,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cnnlab.errors import unknown
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import (
     MOST_RUNS,
@@ -42,7 +43,6 @@ from cnnlab.evidence.statistics import (
     holm_levels,
     runs_needed,
 )
-from cnnlab.names import unknown
 from cnnlab.pages import render
 from cnnlab.training.record import Record
 

@@ -7,6 +7,7 @@ from typing import Any
 from flax import linen
 
 from cnnlab import geometry
+from cnnlab.errors import unknown
 from cnnlab.models import (
     airbench,
     alexnet,
@@ -24,7 +25,6 @@ from cnnlab.models import (
 from cnnlab.models.load_torch import load_torch
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, PatternError, pattern
-from cnnlab.names import unknown
 from cnnlab.ops.checks import dtype_name
 
 __all__ = [

@@ -27,9 +27,9 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
+from cnnlab.errors import unknown
 from cnnlab.models.network import Model, Network
 from cnnlab.models.pattern import Pattern, pattern
-from cnnlab.names import unknown
 
 NON_LINEARITIES = ("gelu", "relu")
 

@@ -39,9 +39,9 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn, ops
+from cnnlab.errors import unknown
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, pattern
-from cnnlab.names import unknown
 
 TABLE_I = (
     "X...XXX..XXXX.XX",

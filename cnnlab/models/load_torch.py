@@ -24,11 +24,11 @@ import numpy as np
 from flax import linen, traverse_util
 
 from cnnlab import nn
+from cnnlab.errors import unknown
 from cnnlab.models import alexnet, googlenet, resnet, vgg
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern
 from cnnlab.models.torch_files import read_state_dict
-from cnnlab.names import unknown
 
 _Path = tuple[str, ...]
 

@@ -34,6 +34,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from cnnlab import nn
+from cnnlab.errors import Mistake
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models.network import Model
 from cnnlab.pages import render
@@ -49,7 +50,7 @@ _SIMPLE = {
 }
 
 
-class PatternError(ValueError):
+class PatternError(Mistake):
     """A pattern that cannot be read: the message points at the character and says why."""
 
 

@@ -37,8 +37,8 @@ from flax import linen
 from jax import Array
 
 from cnnlab import nn
+from cnnlab.errors import unknown
 from cnnlab.models.network import Model, Network
-from cnnlab.names import unknown
 from cnnlab.nn import residual
 
 VERSIONS: dict[str, tuple[type[nn.ResidualBlock], str]] = {

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 _DTYPES = {
     "torch.BFloat16Storage": np.dtype(jnp.bfloat16),

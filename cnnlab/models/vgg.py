@@ -30,9 +30,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from cnnlab.errors import unknown
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, pattern
-from cnnlab.names import unknown
 
 FILTERS = (64, 128, 256, 512, 512)
 """Filters of the five stages."""

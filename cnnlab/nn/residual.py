@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen
 from jax import Array
 
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 from cnnlab.nn.layers import Add, Layer, ReLU
 
 ORDERS = {

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import jax
 
-from cnnlab.names import unknown
+from cnnlab.errors import Mistake, unknown
 from cnnlab.native import library
 from cnnlab.ops.activation import forget
 
@@ -25,7 +25,7 @@ log = logging.getLogger("cnnlab")
 _current = contextvars.ContextVar("backend", default="xla")
 
 
-class BackendError(ValueError):
+class BackendError(Mistake):
     """A backend that does not exist, or cannot be used here."""
 
 

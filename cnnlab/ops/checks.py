@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """The types that can be computed in."""

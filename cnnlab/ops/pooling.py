@@ -12,7 +12,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from cnnlab import geometry
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 from cnnlab.native import pooling as native
 from cnnlab.ops import backend
 from cnnlab.ops.checks import accumulator, check_axes

@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from cnnlab.errors import Failure
 from cnnlab.training.placement import agreed, everywhere, leads
 from cnnlab.training.state import State, digest
 
 log = logging.getLogger("cnnlab")
 
 
-class SaveFailed(RuntimeError):
+class SaveFailed(Failure):
     """A checkpoint could not be written; the message names the last whole one."""
 
 

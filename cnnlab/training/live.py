@@ -17,6 +17,7 @@ from socket import AF_INET, AF_INET6
 from typing import Any
 from urllib.parse import urlsplit
 
+from cnnlab.errors import Mistake
 from cnnlab.pages import render
 from cnnlab.training.placement import leads
 from cnnlab.training.scene import Scene
@@ -34,7 +35,7 @@ _HEADERS = {
 }
 
 
-class CannotServe(ValueError):
+class CannotServe(Mistake):
     """An address that is none, or that cannot be served on."""
 
 

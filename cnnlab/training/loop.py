@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from cnnlab.errors import Failure
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score
 from cnnlab.training.feed import Arguments
@@ -19,7 +20,7 @@ from cnnlab.training.progress import Display
 from cnnlab.training.state import State
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(Failure):
     """The loss or a parameter became infinite or no number, by the step `step`."""
 
     def __init__(self, message: str, step: int = 0):

@@ -19,7 +19,7 @@ from cnnlab import data, ops
 from cnnlab.analysis.lesion import blocks, lesioned, some, without
 from cnnlab.analysis.shift import REACH, logit_change, offsets, shifted
 from cnnlab.data import Dataset, Images, Records
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score, evaluate

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from cnnlab import data
 from cnnlab.data import PREPROCESSES, Dataset
-from cnnlab.names import unknown
+from cnnlab.errors import Mistake, unknown
 from cnnlab.training.record import UnusableFolder
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -22,7 +22,7 @@ DTYPES = ("bfloat16", "float32")
 DIVERGENCES = ("fail", "chance")
 
 
-class RecipeError(ValueError):
+class RecipeError(Mistake):
     """A recipe that cannot be run; the message names the key, the value and the choices."""
 
 

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cnnlab.errors import Mistake
+
 METRICS = tuple(
     f"{split}_{what}" for split in ("test", "validation", "train") for what in ("error", "loss")
 )
 
 
-class UnusableFolder(OSError):
+class UnusableFolder(Mistake):
     """A run's folder cannot be written, has no room, or holds no run or another."""
 
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from cnnlab import data
 from cnnlab.analysis import Summary, summarize
 from cnnlab.data import Dataset, Images, Records
+from cnnlab.errors import Failure
 from cnnlab.training import placement, probes
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
@@ -40,7 +41,7 @@ from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemory(Failure):
     """A device has too little memory for a run; the message names what takes it."""
 
 

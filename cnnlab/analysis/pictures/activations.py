@@ -16,7 +16,7 @@ from cnnlab.analysis.pictures.scores import draw_best
 from cnnlab.analysis.summary import Row, summarize
 from cnnlab.analysis.trace import activations as activations_of
 from cnnlab.analysis.trace import spread
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 _MAPS = 10
 """Of each layer so many of its feature maps are drawn, the first ones."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cnnlab.analysis.maps import checked, last_of_each_size
 from cnnlab.analysis.summary import summarize
+from cnnlab.errors import Mistake
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -23,7 +24,7 @@ COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DPI = 150
 
 
-class NothingToShow(ValueError):
+class NothingToShow(Mistake):
     """A network that has nothing of what a picture shows."""
 
 

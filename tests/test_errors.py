@@ -3,7 +3,7 @@
 import pytest
 
 from cnnlab import models
-from cnnlab.names import unknown
+from cnnlab.errors import unknown
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,19 @@
-"""What to say of a name that is not among the choices."""
+"""What can go wrong, in two kinds, and what to say of a name that is not among the choices.
+
+A launcher shows either kind as one line: `error: ...`, exit status 2 for a `Mistake` and 1 for a
+`Failure` (or an `OSError`). Anything else is a fault of this code, and shows its traceback.
+"""
 
 import difflib
 from collections.abc import Iterable
+
+
+class Mistake(ValueError):
+    """What was asked for cannot be: says the value, the choices and what to do instead."""
+
+
+class Failure(RuntimeError):
+    """What was asked for is right, and the machine, a file or the run itself failed at it."""
 
 
 def unknown(what: str, name: object, choices: Iterable[str]) -> str:
