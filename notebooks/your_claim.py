@@ -11,15 +11,12 @@
 # %% [markdown]
 # # Your own claim in 30 lines
 #
-# "Wider is better": say it as a config, run it, and read the verdict. This is all that a file in
-# `configs/` holds; `experiments/ablate.py` does with it what the second cell does.
+# "Wider is better": say it as a config, run it, and read the verdict. The next cell is a whole file
+# of `configs/`: saved as `configs/width.py`, it is what `experiments/ablate.py --config
+# configs/width.py` takes.
 
 # %%
-import tempfile
-from pathlib import Path
-
-from cnnlab import training
-from cnnlab.evidence import Ablation, Ledger, Result, blank_config, curves, digits_setting
+from cnnlab.evidence import blank_config, digits_setting
 
 CLAIM = {
     "id": "X1",
@@ -36,18 +33,30 @@ CLAIM = {
         },
     ),
 }
-config = blank_config("width", "notebook", CLAIM)
-for arm, filters in {"narrow": 12, "wide": 24}.items():
-    network = f"INPUT -> AVGPOOL2 -> [CONV3-{filters} -> BN -> RELU -> POOL2]*2 -> GAP -> FC"
-    config.arms[arm] = {"model": {"name": network}}
-digits_setting(config)
-config.seeds = 3
-ablation = Ablation.from_config(config.lock())
+
+
+def get_config(preset="digits"):
+    config = blank_config("width", preset, CLAIM)
+    for arm, filters in {"narrow": 12, "wide": 24}.items():
+        network = f"INPUT -> AVGPOOL2 -> [CONV3-{filters} -> BN -> RELU -> POOL2]*2 -> GAP -> FC"
+        config.arms[arm] = {"model": {"name": network}}
+    digits_setting(config)
+    config.seeds = 3
+    return config.lock()
+
 
 # %% [markdown]
-# The ledger does the runs that it does not have yet: run the cell again, and it takes no time.
+# Here the runs are done by hand. The ledger does those that it does not have yet: run the cell
+# again, and it takes no time.
 
 # %%
+import tempfile
+from pathlib import Path
+
+from cnnlab import training
+from cnnlab.evidence import Ablation, Ledger, Result, curves
+
+ablation = Ablation.from_config(get_config())
 ledger = Ledger(Path(tempfile.mkdtemp()))
 ledger.complete(ablation.recipes(), training.run)
 result = Result(ablation, ledger.records(ablation.recipes()))

@@ -124,15 +124,17 @@ def _arms(result: Result, metric: str) -> Plot | None:
     if not any(values.values()):
         return None
     intervals = {arm: mean_interval(found) if found else None for arm, found in values.items()}
-    verdict = next(each for each in result.verdicts if each.metric == metric)
-    guides = held_against(verdict.comparison, values)
+    compared = [each.comparison for each in result.verdicts if each.metric == metric]
+    # The test error is always shown, and may be what no comparison is about.
+    guides = held_against(compared[0], values) if compared else []
+    speaks_of = (compared or [result.verdicts[0].comparison])[0].treatment
     axis = Axis.around([*sum(values.values(), guides), *_ends(intervals.values())])
     told = {(record.arm, record.seed): _told(ablation, record, metric) for record in records}
     rows = tuple(
         Row(
             label=arm,
             note=_mean_words(values[arm], intervals[arm], metric),
-            marked=arm == verdict.comparison.treatment,
+            marked=arm == speaks_of,
             runs=tuple(
                 Mark(axis.place(value), tuple(told[arm, seed])) for seed, value in found.items()
             ),
@@ -141,11 +143,14 @@ def _arms(result: Result, metric: str) -> Plot | None:
         )
         for arm, found in runs.items()
     )
-    baseline = verdict.comparison.baseline
-    words = f"mean of {baseline}" if isinstance(baseline, str) else str(baseline)
-    guide = (axis.place(guides[0]), words) if guides else None
+    guide = (axis.place(guides[0]), _guide_words(compared[0])) if guides else None
     title = f"{metric_name(metric)}{_percent(metric)}, lower is better"
     return Plot(title, rows, axis.ticks, guide)
+
+
+def _guide_words(comparison: Comparison) -> str:
+    baseline = comparison.baseline
+    return f"mean of {baseline}" if isinstance(baseline, str) else str(baseline)
 
 
 def _differences(result: Result, metric: str) -> Plot | None:

@@ -1,7 +1,6 @@
 """The compiled extension: built at first use, kept in the user's cache folder."""
 
 import ctypes
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import jax
 import jaxlib
+from filelock import FileLock
 
 from cnnlab.machine import cache_folder
 
@@ -99,8 +99,7 @@ def build() -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.parent / "native.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that start together compile once
+    with FileLock(target.parent / "native.lock"):  # processes that start together compile once
         if not target.exists():
             _compile(command, target)
     return target

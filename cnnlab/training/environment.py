@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+import cnnlab
 from cnnlab.ops import backend
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -25,7 +26,7 @@ def environment() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
     device = jax.devices()[0]
     return {
-        "cnnlab": metadata.version("cnnlab"),
+        "cnnlab": cnnlab.__version__,
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", "--", "cnnlab")) if commit else None,
         "python": platform.python_version(),

@@ -1,6 +1,6 @@
 """Runs several command lines, each in a fork: the imports, which take seconds, are done once.
 
-    python command_lines.py '[["experiments/ablate.py", "--config=..."], ...]'
+    python command_lines.py '[["experiments/ablate.py", "--config=..."], ["cnnlab", "models"], ...]'
 
 Prints a JSON list: of each command line its exit status, what it printed, and which of the modules
 that read data it loaded.
@@ -16,6 +16,7 @@ import traceback
 import warnings
 
 import cnnlab.launch  # noqa: F401
+from cnnlab import cli
 
 READERS = ("sklearn.datasets", "tensorflow_datasets")
 
@@ -26,6 +27,8 @@ def answer(words: list[str]) -> dict[str, object]:
     status: object = 0
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
+            if words[0] == "cnnlab":
+                sys.exit(cli.main(words[1:]))
             runpy.run_path(words[0], run_name="__main__")
         except SystemExit as leaving:
             status = leaving.code
