@@ -279,9 +279,9 @@ def _listed(rows: Sequence[Mapping[Any, Any]], form: str) -> str:
         return str(pd.DataFrame(rows).to_csv(index=False)).rstrip("\n")
     if form == "text":
         return tabulate(rows, headers="keys", tablefmt="simple")
-    from cnnlab.analysis.rendering import markdown_cell
+    from cnnlab.analysis.rendering import markdown_text
 
-    cells = [{key: markdown_cell(value) for key, value in row.items()} for row in rows]
+    cells = [{key: markdown_text(value) for key, value in row.items()} for row in rows]
     return tabulate(cells, headers="keys", tablefmt="pipe")
 
 

@@ -60,9 +60,11 @@ def launch(main: Callable[[ConfigDict], int]) -> None:
 
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        rest: list[str] = flags.FLAGS(arguments)
+        program, *stray = flags.FLAGS(arguments)
+        if stray:
+            raise flags.Error(f"words that belong to no flag: {' '.join(stray)}")
         _ = CONFIG.value.is_locked  # a config file that is not there says so only when it is read
-        return rest
+        return [program]
     except (KeyError, AttributeError) as error:
         sys.exit(_say(_unknown_key(error, arguments), EXIT_USAGE))
     except (flags.Error, TypeError, ValueError, OSError) as error:

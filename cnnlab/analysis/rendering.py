@@ -73,7 +73,7 @@ def table(summary: Summary, form: str, columns: Sequence[str]) -> str:
     totals[0] = f"total {totals[0]}".rstrip()
     rows = [*map(list, zip(*cells, strict=True)), totals]
     if form == "markdown":
-        rows = [list(map(markdown_cell, row)) for row in rows]
+        rows = [list(map(markdown_text, row)) for row in rows]
     return tabulate(
         rows,
         [column.heading for column in chosen],
@@ -83,9 +83,13 @@ def table(summary: Summary, form: str, columns: Sequence[str]) -> str:
     )
 
 
-def markdown_cell(text: str) -> str:
-    """Words as they can stand in a table of Markdown."""
-    return re.sub(r"([|*])", r"\\\1", text)
+_MARKUP = re.compile(r"[|*`]|<(?=[a-z/!?])|](?=[(:[])|&(?=#?\w+;)", re.IGNORECASE)
+"""What Markdown would take for a column's end, an emphasis, code, a tag, a link or an entity."""
+
+
+def markdown_text(text: str) -> str:
+    """Words of whatever source, in a line or a cell of Markdown: they are shown as they are."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split("\n")))
 
 
 def frame(summary: Summary, columns: Sequence[str]) -> pd.DataFrame:

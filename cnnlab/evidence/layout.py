@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Collection
 
 import pandas as pd
 from rich import box
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnnlab.analysis.rendering import markdown_cell
+from cnnlab.analysis.rendering import markdown_text
 from cnnlab.evidence.tables import DIFFERENCE, PAPER, QUESTION, SOURCE, VERDICT
 from cnnlab.evidence.verdict import Outcome
 
@@ -22,10 +23,11 @@ _TEXT_COLUMNS = ("arm", "claim", QUESTION, DIFFERENCE, _STACKED, VERDICT, PAPER,
 _WRAPPED_COLUMNS = ("arm", _STACKED, PAPER)
 
 
-def markdown_table(table: pd.DataFrame) -> str:
-    """A pipe table."""
+def markdown_table(table: pd.DataFrame, links: Collection[str] = ()) -> str:
+    """A pipe table; the columns `links` are Markdown already, all else is words."""
     align = ["left" if name in _TEXT_COLUMNS else "right" for name in table.columns]
-    safe = table.map(markdown_cell)
+    words = table.columns.difference(list(links))
+    safe = table.assign(**{name: table[name].map(markdown_text) for name in words})
     return safe.to_markdown(index=False, disable_numparse=True, colalign=align)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 
+from cnnlab.analysis.rendering import markdown_text
 from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import meanings, rates, titles
 from cnnlab.evidence.claim import Claim
@@ -33,6 +35,8 @@ from cnnlab.training.recipe import identity
 NOT_RUN = "not run"
 OUTCOMES = (*get_args(Outcome), NOT_RUN)
 """The order that verdicts are sorted in."""
+LINK = ""
+"""Heading of the column of links to the claims' pages."""
 
 _INTRODUCTION = """\
 # Results
@@ -162,7 +166,7 @@ def summary(results: Sequence[Result], folder: str = "") -> str:
         return "Not run."
     rows = [_summary_row(result, folder) for result in results]
     data = titles(record for result in results for record in result.records)
-    return f"{markdown_table(pd.DataFrame(rows))}\n\nData: {data}."
+    return f"{markdown_table(pd.DataFrame(rows), links=[LINK])}\n\nData: {markdown_text(data)}."
 
 
 def _summary_row(result: Result, folder: str) -> dict[str, str]:
@@ -174,7 +178,7 @@ def _summary_row(result: Result, folder: str) -> dict[str, str]:
         "n": format_n(verdict.n) if result.records else "",
         "n to decide": format_runs(verdict.runs_needed) if verdict.runs_needed else "",
         "other comparisons": result.others,
-        "": f"[table]({folder}{result.page})" if result.records else "",
+        LINK: f"[table]({folder}{result.page})" if result.records else "",
     }
 
 
@@ -182,8 +186,8 @@ def _section(results: Sequence[Result]) -> str:
     lead, *others = results
     claim = lead.ablation.claim
     parts = [
-        f"## {claim.title}",
-        f"{claim.comparisons[0].question} Source of the claim: {claim.source}.",
+        f"## {markdown_text(claim.title)}",
+        markdown_text(f"{claim.comparisons[0].question} Source of the claim: {claim.source}."),
         "\n".join([*map(_arm_line, arm_settings(lead.ablation)), *_options_line(lead.ablation)]),
         *(_findings(lead) if lead.records else ["Not run."]),
         *filter(None, [claim.caveats]),
@@ -195,13 +199,13 @@ def _section(results: Sequence[Result]) -> str:
 
 def _findings(result: Result) -> list[str]:
     ablation, records = result.ablation, result.records
-    where = f"Preset `{ablation.preset}`; data: {titles(records)}."
+    where = f"Preset `{ablation.preset}`; data: {markdown_text(titles(records))}."
     return [
         verdict_markdown(result.verdicts[0]),
         markdown_table(readable_arms(ablation, records)),
         markdown_table(result.comparisons),
         f"![every run, by arm]({result.figure})",
-        " ".join(filter(None, [where, rates(ablation), meanings(ablation.claim)])),
+        " ".join(filter(None, [where, markdown_text(rates(ablation)), meanings(ablation.claim)])),
         f"[How to read the numbers, and what made them]({result.page}).",
     ]
 
@@ -212,13 +216,21 @@ def _line(result: Result) -> str:
 
 
 def _arm_line(arm: Arm) -> str:
-    return f"- `{arm.name}`: " + ", ".join(f"`{part}`" for part in (arm.network, *arm.settings))
+    return f"- {_code(arm.name)}: " + ", ".join(map(_code, (arm.network, *arm.settings)))
+
+
+def _code(text: str) -> str:
+    """Words as code, fenced by more backticks than they hold in a row."""
+    words = " ".join(text.split("\n"))
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+    room = " " * (words[:1] == "`" or words[-1:] == "`")
+    return f"{fence}{room}{words}{room}{fence}"
 
 
 def _options_line(ablation: Ablation) -> list[str]:
     """What the networks of all arms are made with."""
     first, *others = (recipe.model.options.to_dict() for recipe in ablation.arms.values())
-    shared = [f"`{key} = {value}`" for key, value in first.items()
+    shared = [_code(f"{key} = {value}") for key, value in first.items()
               if all(options.get(key) == value for options in others)]  # fmt: skip
     return [f"- {'all ' * bool(others)}with {', '.join(shared)}"] if shared else []
 

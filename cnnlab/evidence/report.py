@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from cnnlab.analysis.rendering import markdown_text
 from cnnlab.evidence import plots
 from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import caption, titles
@@ -33,7 +34,7 @@ from cnnlab.training.record import write_whole
 
 def verdict_markdown(verdict: Verdict) -> str:
     """The verdict's sentence with its outcome in bold before it."""
-    return f"**{verdict.outcome.capitalize()}**: {verdict.sentence}"
+    return f"**{verdict.outcome.capitalize()}**: {markdown_text(verdict.sentence)}"
 
 
 def report_markdown(
@@ -46,12 +47,12 @@ def report_markdown(
     """
     claim, records = ablation.claim, list(records)
     parts = [
-        f"# {claim.title}",
-        f"Source of the claim: {claim.source}.",
+        f"# {markdown_text(claim.title)}",
+        f"Source of the claim: {markdown_text(claim.source)}.",
         verdict_markdown(verdicts[0]),
         markdown_table(readable_arms(ablation, records)),
         markdown_table(readable_comparisons(claim, verdicts)),
-        caption(ablation, records),
+        markdown_text(caption(ablation, records)),
         *filter(None, [claim.caveats]),
     ]
     return "\n\n".join(parts) + "\n"

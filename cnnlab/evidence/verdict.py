@@ -277,5 +277,6 @@ def _no_interval(comparison: Comparison, n: tuple[int, ...]) -> str:
         return f"{' and '.join(missing)} not run"
     single = [arm for arm, runs in zip(comparison.arms, n, strict=True) if runs == 1]
     if single:
-        return f"an interval needs two runs an arm: {' and '.join(single)} has one"
+        have = "has" if len(single) == 1 else "have"
+        return f"an interval needs two runs an arm: {' and '.join(single)} {have} one"
     return "no spread between the runs of any arm, so no interval"

@@ -9,11 +9,11 @@ was made to lead here (DNS rebinding), is refused.
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EADDRINUSE
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, SHUT_RDWR, socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -139,6 +139,10 @@ def _name(asked: str) -> str:
         return ""
 
 
+_DEADLINE = 20.0
+"""Seconds from a connection to the end of its answer: nobody holds a thread for longer."""
+
+
 class _Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, live: Live):
         self.live = live
@@ -146,15 +150,30 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
         self.known = {host.lower(), "localhost", "127.0.0.1", "::1"}
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer, or hang up on who asks or reads byte by byte."""
+        deadline = threading.Timer(_DEADLINE, _hang_up, [request])
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            deadline.cancel()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A reader who left before the end is nothing to say."""
+        """Say nothing of a reader who left before the end."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
+def _hang_up(connection: socket) -> None:
+    with suppress(OSError):  # it has hung up itself
+        connection.shutdown(SHUT_RDWR)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 10  # seconds for a request to arrive
+    timeout = 10  # seconds without a byte
     server_version, sys_version = "cnnlab", ""
 
     def do_GET(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 
 from cnnlab.analysis import summarize
 from cnnlab.evidence import (
@@ -22,7 +23,7 @@ from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.claim import Comparison
 from cnnlab.evidence.overview import by_claim
 from cnnlab.evidence.page import layers
-from cnnlab.evidence.published import read_results
+from cnnlab.evidence.published import BEGIN, END, read_results, rewrite
 from cnnlab.evidence.tables import readable_arms, readable_comparisons
 from cnnlab.models import pattern
 from cnnlab.training import Record
@@ -361,3 +362,23 @@ def test_each_word_of_the_page_is_of_the_project(home):
     assert not re.findall(r"https?://|//[a-z]", re.sub(r"// .*", "", html))
     assert str(home) not in html
     assert str(PROJECT) not in html
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>", "a|b`c*d*", "[x](http://y) &lt;"])
+def test_hostile_names_stay_text_in_markdown(tmp_path, publish, name):
+    """As a reader of Markdown sees it, in the reports and in the overview of all claims."""
+    write_config(tmp_path, "widths", id="T1", text=f"{name} wins.", wide=name)
+    config = tmp_path / "configs" / "widths.py"
+    config.write_text(re.sub(r"caveats=.*", "caveats='',", config.read_text()))
+    publish(tmp_path, "widths", {name: [5.0, 6.0, 7.0], "narrow": [25.0, 27.0, 29.0]})
+    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
+    pages = rewrite(tmp_path / "results", tmp_path / "configs", tmp_path / "README.md")
+    for page in [*pages, tmp_path / "README.md"]:
+        tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text())
+        inline = [child for token in tokens for child in token.children or ()]
+        assert not [token for token in (*tokens, *inline) if "html" in token.type and
+                    token.content not in (f"{BEGIN}\n", f"{END}\n")]  # fmt: skip
+        links = {token.attrs.get("href") for token in inline if token.type == "link_open"}
+        assert "http://y" not in links
+        assert name in " ".join("".join(child.content for child in token.children or ())
+                                for token in tokens if token.type == "inline")  # fmt: skip

@@ -69,6 +69,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "value": ([ABLATE, DIGITS, "--config.train.epochs=three"], r"train\.epochs=three.*'three'"),
     "seeds": ([ABLATE, DIGITS, "--config.seeds=0"], "seeds = 0 must be from 1 to 1000"),
+    "stray words": (
+        [TRAIN, DIGITS, "--arm", "three_3x3", "seed", "1"],
+        r"^error: words that belong to no flag: seed 1$",
+    ),
     "flag": ([ABLATE, DIGITS, "--worksdir=x"], "'worksdir'. Did you mean: workdir"),
     "preset": (
         [ABLATE, f"{DIGITS[:-1]}"],

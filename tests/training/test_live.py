@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from cnnlab import activations, data, models, training
 from cnnlab.analysis.trace import layer_calls
 from cnnlab.data import Dataset
 from cnnlab.training import Record, scene
+from cnnlab.training import live as live_module
 from cnnlab.training.live import CannotServe, Live, _address, serving
 from cnnlab.training.snapshot import Camera, Snapshot, Volume, _shown
 from cnnlab.training.state import State
@@ -79,6 +81,21 @@ class TestServer:
         assert answer.startswith(b"HTTP/1.0 200 ")
         assert answer.endswith(b"\r\n\r\n")
         assert b"Content-Length: %d\r\n" % len(body) in answer
+
+    def test_who_asks_byte_by_byte_is_hung_up_on(
+        self, idle: Live, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(live_module, "_DEADLINE", 0.3)
+        started = time.monotonic()
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", port(idle)), timeout=10) as connection,
+        ):
+            while time.monotonic() - started < 10:
+                connection.sendall(b"a")
+                time.sleep(0.02)
+        assert time.monotonic() - started < 5
+        assert asked(idle, "/")[0] == 200
 
     @pytest.mark.parametrize(
         "path", ["/live.html", "/../run.py", "/%2e%2e/etc/passwd", "/etc/passwd", "/?a", "/cnnlab/"]
