@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 # XLA's own log lines (C++) would break the progress bar; errors still come.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -101,6 +101,13 @@ def guarded(main: Callable[[], int]) -> int:
         return _say(error, training.EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return _say("stopped; start again to go on", training.EXIT_INTERRUPTED)
+
+
+def failed(failures: Sequence[str]) -> int:
+    """Say which runs failed, after all else; gives the exit status."""
+    for failure in failures:
+        _say(failure, EXIT_FAILED)
+    return EXIT_FAILED if failures else 0
 
 
 def _say(reason: object, status: int) -> int:

@@ -15,7 +15,7 @@ from rich.console import Console
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger, print_report, tune, write_records, write_report
 from cnnlab.evidence.published import check_publishable
-from cnnlab.launch import EXIT_FAILED, launch
+from cnnlab.launch import EXIT_FAILED, failed, launch
 from cnnlab.training.placement import leads
 
 WORKDIR = flags.DEFINE_string("workdir", "runs", "Where the runs' folders are kept.")
@@ -51,9 +51,7 @@ def main(config: ConfigDict) -> int:
         write_records(home / f"{ablation.preset}.jsonl", [*told, *records])
     print_report(console, ablation, records)
     console.print(f"Report and figure: {write_report(home, ablation, records)}", highlight=False)
-    for failure in failures:
-        console.print(f"[red]{failure}", highlight=False)
-    return EXIT_FAILED if failures else 0
+    return failed(failures)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from cnnlab.evidence.processes import on_processes, shares
 from cnnlab.evidence.published import PRESETS, rewrite
 from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.evidence.sweep import Done, Run, one_by_one, prepare, time_left
-from cnnlab.launch import EXIT_FAILED, guarded
+from cnnlab.launch import failed, guarded
 
 EXECUTORS = ("local", "ray")
 
@@ -76,9 +76,7 @@ def reproduce(args: argparse.Namespace) -> int:
             write_records(published, [*told, *records])
     if args.publish:
         rewrite(Path("results"), Path("configs"), Path("README.md"))
-    for failure in failures:
-        console.print(f"[red]{escape(failure)}", highlight=False)
-    return EXIT_FAILED if failures else 0
+    return failed(failures)
 
 
 def _can_run(ablation: Ablation, args: argparse.Namespace, console: Console) -> bool:

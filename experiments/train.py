@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger, tune
-from cnnlab.launch import EXIT_FAILED, launch
+from cnnlab.launch import EXIT_FAILED, failed, launch
 from cnnlab.training.live import Live, serving
 from cnnlab.training.placement import leads
 
@@ -54,9 +54,7 @@ def train(config: ConfigDict, live: Live | None) -> int:
     for record in ledger.records([recipe]):
         print(record.dataset["title"])
         print(json.dumps(record.metrics, indent=2))
-    for failure in failures:
-        print(failure)
-    return EXIT_FAILED if failures else 0
+    return failed(failures)
 
 
 if __name__ == "__main__":

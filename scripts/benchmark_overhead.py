@@ -33,6 +33,7 @@ from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop
 from cnnlab.training.programs import Programs, bare, build_model, compile_programs
 from cnnlab.training.progress import Display
+from cnnlab.training.recipe import Recipe
 from cnnlab.training.state import State
 
 ARM = flags.DEFINE_string("arm", None, "Which of the config's arms; by name the first if left out.")
@@ -43,19 +44,15 @@ STEPS = flags.DEFINE_integer("steps", 0, "Steps of a round; 0 is an epoch.")
 def main(config: ConfigDict) -> int:
     """Time both in turn and print medians, ratio and machine."""
     ablation = Ablation.from_config(config)
-    recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), seed=0).unlock()
+    recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), seed=0)
     dataset, _ = training.inspect(recipe)
     per_epoch = feed_of(recipe, dataset).examples // recipe.train.batch_size
     steps = STEPS.value or per_epoch
-    recipe.train.update(
-        epochs=0.0,
-        steps=steps,
-        evaluate_epochs=0.0,
-        evaluate_steps=0,
-        checkpoint_epochs=0.0,
-        checkpoint_steps=0,
+    never = dict.fromkeys(
+        ("epochs", "evaluate_epochs", "evaluate_steps", "checkpoint_epochs", "checkpoint_steps"), 0
     )
-    recipe.schedule.update(warmup_epochs=0.0, warmup_steps=0)
+    no_warmup = {"warmup_epochs": 0.0, "warmup_steps": 0}
+    recipe = recipe.override({"train": never | {"steps": steps}, "schedule": no_warmup})
     programs = compile_programs(recipe, dataset)
     works = _bare(recipe, dataset, programs, steps), _loop(recipe, dataset, programs)
     for work in works:
@@ -74,7 +71,7 @@ def main(config: ConfigDict) -> int:
 
 
 def _bare(
-    recipe: ConfigDict, dataset: Dataset, programs: Programs, steps: int
+    recipe: Recipe, dataset: Dataset, programs: Programs, steps: int
 ) -> Callable[[State], State]:
     batch = recipe.train.batch_size
     x = jax.random.normal(jax.random.key(1), (batch, *dataset.image_shape))
@@ -91,7 +88,7 @@ def _bare(
     return work
 
 
-def _loop(recipe: ConfigDict, dataset: Dataset, programs: Programs) -> Callable[[State], State]:
+def _loop(recipe: Recipe, dataset: Dataset, programs: Programs) -> Callable[[State], State]:
     plan, console = programs.plan, Console(quiet=True)
 
     def work(state: State) -> State:

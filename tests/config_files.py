@@ -7,13 +7,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab import training
 from cnnlab.analysis import Summary, summarize
 from cnnlab.data import Dataset, Images
 from cnnlab.evidence import Ablation
 from cnnlab.evidence.scaling import DATA
+from cnnlab.training import Recipe
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -36,7 +36,7 @@ MODULES = {path.stem: load(path) for path in sorted(CONFIGS.glob("*.py"))}
 CASES = [(name, preset) for name, module in MODULES.items() for preset in presets(module)]
 
 
-def stand_in(recipe: ConfigDict) -> Dataset:
+def stand_in(recipe: Recipe) -> Dataset:
     """A few random images of the shape of a recipe's data set: nothing need be prepared."""
     name, random = recipe.data.name, np.random.default_rng(0)
     shape = DATA[name].shape
@@ -52,12 +52,12 @@ def ablation(name: str, preset: str) -> Ablation:
     return Ablation.from_config(MODULES[name].get_config(preset))
 
 
-def summary(recipe: ConfigDict, shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
-    return _summary(FrozenConfigDict({"model": recipe.model}), shape)
+def summary(recipe: Recipe, shape: tuple[int, int, int] = (32, 32, 3)) -> Summary:
+    return _summary(Recipe(model=recipe.model), shape)
 
 
 @functools.cache
-def _summary(recipe: FrozenConfigDict, shape: tuple[int, int, int]) -> Summary:
+def _summary(recipe: Recipe, shape: tuple[int, int, int]) -> Summary:
     return summarize(training.programs.build_model(recipe, 10), shape)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from config_files import CASES, MODULES, ablation, stand_in, summaries, summary
 
-from cnnlab import data, models, training
+from cnnlab import models, training
 from cnnlab.evidence import Ablation
 from cnnlab.training.programs import compile_programs, functions
 from cnnlab.training.recipe import identity
@@ -58,7 +58,7 @@ class TestEveryConfig:
         assert len(recipes) == found.seeds * len(found.arms)
         assert len({(recipe.arm, recipe.seed) for recipe in recipes}) == len(recipes)
         for recipe in found.arms.values():
-            training.recipe.check_recipe(recipe, data.names())
+            training.recipe.check_recipe(recipe)
             durations = training.recipe.plan(recipe, 10_000)
             assert 0 <= durations.warmup < durations.steps
             assert 0 < durations.checkpoint_every <= durations.steps
@@ -99,13 +99,16 @@ class TestPaperPresets:
     @staticmethod
     def short(name, arm):
         """A run of two steps of eight images, with nothing that takes longer."""
-        recipe = ablation(name, "paper").recipe(arm, 0).unlock()
-        recipe.train.update(batch_size=8, eval_batch_size=8, steps=2, epochs=0.0)
-        recipe.optimizer.lookahead = min(recipe.optimizer.lookahead, 2)
-        recipe.train.update(evaluate_steps=0, evaluate_epochs=0.0)
-        recipe.train.update(checkpoint_steps=0, checkpoint_epochs=0.0)
-        recipe.schedule.update(warmup_steps=0, warmup_epochs=0.0, warmup_rate=0.0)
-        return recipe
+        recipe = ablation(name, "paper").recipe(arm, 0)
+        never = dict.fromkeys(("epochs", "evaluate_epochs", "checkpoint_epochs"), 0.0)
+        never |= dict.fromkeys(("evaluate_steps", "checkpoint_steps"), 0)
+        return recipe.override(
+            {
+                "train": never | {"batch_size": 8, "eval_batch_size": 8, "steps": 2},
+                "optimizer.lookahead": min(recipe.optimizer.lookahead, 2),
+                "schedule": {"warmup_steps": 0, "warmup_epochs": 0.0, "warmup_rate": 0.0},
+            }
+        )
 
     @pytest.mark.parametrize("name", PAPER)
     def test_step_can_be_traced(self, name):

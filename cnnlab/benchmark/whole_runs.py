@@ -14,8 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 from cnnlab.benchmark.report import in_print, pipe, ratio
 from cnnlab.evidence import Ledger
 from cnnlab.evidence.ablation import load_ablation
@@ -24,6 +22,7 @@ from cnnlab.evidence.sweep import Run
 from cnnlab.machine import variables
 from cnnlab.training import journal
 from cnnlab.training.environment import code_of, environment
+from cnnlab.training.recipe import Recipe
 
 CONFIGS = Path("configs")
 SEEDS = (0, 1)
@@ -98,21 +97,18 @@ def _steps(home: Path) -> int:
 def _seeds(backend: str, rounds: int, steps: int) -> dict[str, list[float]]:
     """Two seeds of E1's stack, in one process with all cores, and in two that halve them."""
     recipe = load_ablation(CONFIGS / "stacked_convs.py", "cpu").recipe("three_3x3", SEEDS[0])
-    recipe.train.update(epochs=0.0, steps=steps)
-    recipe.schedule.update(warmup_epochs=0.0, warmup_steps=0)
+    recipe = recipe.override(
+        {"train": {"epochs": 0.0, "steps": steps}, "schedule.warmup_epochs": 0.0}
+    )
     ways = {"in_turn": shares(1), "at_once": shares(len(SEEDS))}
     with variables({"CNNLAB_CONV": backend}):
         turns = [{way: _sweep(recipe, parts) for way, parts in ways.items()} for _ in range(rounds)]
     return {way: [turn[way] for turn in turns] for way in ways}
 
 
-def _sweep(recipe: ConfigDict, parts: Sequence[Share]) -> float:
+def _sweep(recipe: Recipe, parts: Sequence[Share]) -> float:
     with tempfile.TemporaryDirectory() as home:
-        runs = []
-        for seed in SEEDS:
-            each = recipe.copy_and_resolve_references()
-            each.seed = seed
-            runs.append(Run(Ledger(Path(home)), each))
+        runs = [Run(Ledger(Path(home)), recipe.override({"seed": seed})) for seed in SEEDS]
         start = time.perf_counter()
         for run, failures in on_processes(runs, parts):
             if failures:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from cnnlab.errors import unknown
 from cnnlab.evidence.claim import Claim
-from cnnlab.training import RecipeError, default_recipe
+from cnnlab.training import Recipe, RecipeError
 from cnnlab.training.probes import metrics_of
 
 Fill = Callable[[ConfigDict], None]
@@ -26,7 +26,7 @@ def blank_config(name: str, preset: str, claim: dict[str, Any]) -> ConfigDict:
     rate is chosen from `rates`, if there are any; see `selection`. `order` names the arms as tables
     are to show them, by default in the order in which the claim's comparisons first do.
     """
-    config = default_recipe().unlock()
+    config = ConfigDict(Recipe().to_dict())
     del config.arm, config.seed
     config.name, config.preset, config.seeds = name, preset, 5
     config.rates, config.order = (), ()
@@ -55,7 +55,7 @@ class Ablation:
     name: str
     preset: str
     claim: Claim
-    arms: dict[str, ConfigDict]
+    arms: dict[str, Recipe]
     seeds: int
     rates: tuple[float, ...] = ()
 
@@ -76,25 +76,22 @@ class Ablation:
         _check_used(config)
         arms = {name: _override(config, name) for name in _ordered(config, claim)}
         _check_metrics(claim, arms)
-        if not 1 <= config.seeds <= SELECTION_SEED:
-            raise RecipeError(f"seeds = {config.seeds} must be from 1 to {SELECTION_SEED}")
-        return cls(config.name, config.preset, claim, arms, config.seeds, tuple(config.rates))
+        seeds, rates = _checked_seeds(config.seeds), _checked_rates(config.rates)
+        return cls(config.name, config.preset, claim, arms, seeds, rates)
 
-    def recipes(self) -> list[ConfigDict]:
+    def recipes(self) -> list[Recipe]:
         """Every run's recipe, seed by seed, so that a sweep cut short has all arms."""
         return [self.recipe(arm, seed) for seed in range(self.seeds) for arm in self.arms]
 
-    def recipe(self, arm: str, seed: int) -> ConfigDict:
+    def recipe(self, arm: str, seed: int) -> Recipe:
         """One run's recipe.
 
         Raises:
-            RecipeError: no such arm; says the arms there are and the nearest.
+            RecipeError: no such arm; says the arms there are and the nearest; or no such seed.
         """
         if arm not in self.arms:
             raise RecipeError(unknown("arm", arm, tuple(self.arms)))
-        recipe = self.arms[arm].copy_and_resolve_references()
-        recipe.seed = seed
-        return recipe
+        return self.arms[arm].override({"seed": seed})
 
 
 def load_ablation(config: Path, preset: str) -> Ablation:
@@ -133,12 +130,17 @@ def _check_used(config: ConfigDict) -> None:
             f"of its own; set arms.<arm>.model.name, <arm> one of {', '.join(config.arms)}"
         )
     rate = config.optimizer.learning_rate
-    if config.rates and rate != default_recipe().optimizer.learning_rate:
+    if config.rates and rate != Recipe().optimizer.learning_rate:
         raise RecipeError(
             f"optimizer.learning_rate = {rate} would change nothing: it is chosen from rates = "
             f"{tuple(config.rates)}"
         )
     for name, arm in config.arms.items():
+        for key in ("arm", "seed"):
+            if key in arm:
+                raise RecipeError(
+                    f"arm {name!r}: {key} = {arm[key]!r} would change nothing: a run has its own"
+                )
         if config.rates and "learning_rate" in arm.get("optimizer", {}):
             raise RecipeError(
                 f"arm {name!r}: optimizer.learning_rate = {arm.optimizer.learning_rate} would "
@@ -154,7 +156,7 @@ def _ordered(config: ConfigDict, claim: Claim) -> list[str]:
     return list(dict.fromkeys([*config.order, *claim.arms, *config.arms]))
 
 
-def _check_metrics(claim: Claim, arms: dict[str, ConfigDict]) -> None:
+def _check_metrics(claim: Claim, arms: dict[str, Recipe]) -> None:
     for comparison in claim.comparisons:
         for arm in comparison.arms:
             metric, choices = claim.metric_of(comparison), metrics_of(arms[arm])
@@ -162,14 +164,41 @@ def _check_metrics(claim: Claim, arms: dict[str, ConfigDict]) -> None:
                 raise RecipeError(f"arm {arm!r}: " + unknown("claim.metric", metric, choices))
 
 
-def _override(config: ConfigDict, arm: str) -> ConfigDict:
-    recipe = default_recipe()
-    recipe.model.options.unlock()  # they are the network's own, and checked when it is made
+def _override(config: ConfigDict, arm: str) -> Recipe:
+    shared = {key: value for key, value in _plain(config).items() if key in _SECTIONS}
     try:
-        recipe.update({key: config[key] for key in recipe if key in config})
-        recipe.arm = arm
-        recipe.update(config.arms[arm])
-    except (KeyError, AttributeError, TypeError) as error:
-        reason: Any = error.args[0] if error.args else error
-        raise RecipeError(f"arm {arm!r}: {reason}") from error
-    return recipe
+        return Recipe().override(shared | {"arm": arm}).override(_plain(config.arms[arm]))
+    except RecipeError as error:
+        raise RecipeError(f"arm {arm!r}: {error}") from error
+
+
+_SECTIONS = set(Recipe().to_dict()) - {"arm", "seed"}
+
+
+def _plain(config: Any) -> Any:
+    """What a ConfigDict holds, tuples as they are."""
+    return config.to_dict() if isinstance(config, ConfigDict) else config
+
+
+def _checked_seeds(seeds: Any) -> int:
+    right = isinstance(seeds, int) and not isinstance(seeds, bool)
+    if not right or not 1 <= seeds <= SELECTION_SEED:
+        raise RecipeError(f"seeds = {seeds!r} must be from 1 to {SELECTION_SEED}")
+    return int(seeds)
+
+
+def _checked_rates(rates: Any) -> tuple[float, ...]:
+    """The rates as a recipe takes them, each once.
+
+    Raises:
+        RecipeError: one that a recipe does not take, is 0, or is there twice.
+    """
+    if isinstance(rates, str) or not isinstance(rates, (tuple, list)):
+        raise RecipeError(f"rates = {rates!r} must be numbers, such as (0.05, 0.1)")
+    checked = tuple(
+        Recipe().override({"optimizer.learning_rate": rate}).optimizer.learning_rate
+        for rate in rates
+    )
+    if 0.0 in checked or len(set(checked)) < len(checked):
+        raise RecipeError(f"rates = {checked} must be positive and differ")
+    return checked

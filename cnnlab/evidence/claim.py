@@ -28,7 +28,7 @@ class PaperFigure:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Reads a figure from a dict (or ConfigDict) with the attributes' names as keys.
+        """Reads a figure from a dict (or Recipe) with the attributes' names as keys.
 
         Raises:
             ValueError: a key is unknown or missing.
@@ -137,7 +137,7 @@ class Comparison:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Reads a comparison from a dict (or ConfigDict) with the attributes' names as keys.
+        """Reads a comparison from a dict (or Recipe) with the attributes' names as keys.
 
         Raises:
             ValueError: a key is unknown or missing, or a value is not allowed.
@@ -239,7 +239,7 @@ class Claim:
             )
 
         Args:
-            config: a dict or ConfigDict with the attributes' names as keys.
+            config: a dict or Recipe with the attributes' names as keys.
 
         Raises:
             ValueError: a key is unknown or missing, or a value is not allowed.

@@ -3,18 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from cnnlab.errors import Mistake
 from cnnlab.training import Record
-from cnnlab.training.recipe import completed, identity
+from cnnlab.training.recipe import Recipe, completed, identity
 
 
 class ForeignRecord(Mistake):
     """A record of a run that the ablation does not have, or on another copy of its data."""
 
 
-def check_recipe(what: str, record: Record, recipe: ConfigDict) -> None:
+def check_recipe(what: str, record: Record, recipe: Recipe) -> None:
     """Refuse a record of another recipe.
 
     Raises:

@@ -19,14 +19,13 @@ from pathlib import Path
 
 import jax
 from filelock import FileLock, Timeout
-from ml_collections import ConfigDict
 
 from cnnlab.evidence.foreign import check_recipe, compare
 from cnnlab.training import NotFinite, OutOfMemory, Record, UnusableFolder
 from cnnlab.training.placement import agreed, leads
-from cnnlab.training.recipe import dataset_of, essence
+from cnnlab.training.recipe import Recipe, dataset_of, essence
 
-Execute = Callable[[ConfigDict, Path], Record]
+Execute = Callable[[Recipe, Path], Record]
 
 
 class Ledger:
@@ -35,13 +34,13 @@ class Ledger:
     def __init__(self, root: Path):
         self.root = root
 
-    def folder(self, recipe: ConfigDict) -> Path:
+    def folder(self, recipe: Recipe) -> Path:
         """Where a run belongs: its arm, its seed, and a digest of its recipe and data."""
         whole = {"recipe": essence(recipe), "data": dataset_of(recipe).fingerprint}
         key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
         return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
 
-    def records(self, recipes: Iterable[ConfigDict]) -> list[Record]:
+    def records(self, recipes: Iterable[Recipe]) -> list[Record]:
         """The records of those runs that are finished.
 
         Raises:
@@ -51,7 +50,7 @@ class Ledger:
         places = [(recipe, self.folder(recipe) / "record.json") for recipe in recipes]
         return [_read(path, recipe) for recipe, path in places if path.exists()]
 
-    def complete(self, recipes: Iterable[ConfigDict], execute: Execute) -> list[str]:
+    def complete(self, recipes: Iterable[Recipe], execute: Execute) -> list[str]:
         """Do the runs that are missing, and wait for those that other processes do.
 
         Returns:
@@ -77,9 +76,7 @@ class Ledger:
             failures += self._do(*place, execute, wait=True) or []
         return failures
 
-    def attempt(
-        self, recipe: ConfigDict, execute: Execute, *, wait: bool = False
-    ) -> list[str] | None:
+    def attempt(self, recipe: Recipe, execute: Execute, *, wait: bool = False) -> list[str] | None:
         """Do one run, unless it is finished.
 
         Returns:
@@ -92,7 +89,7 @@ class Ledger:
         return self._do(recipe, self.folder(recipe), execute, wait=wait)
 
     def _do(
-        self, recipe: ConfigDict, folder: Path, execute: Execute, *, wait: bool
+        self, recipe: Recipe, folder: Path, execute: Execute, *, wait: bool
     ) -> list[str] | None:
         record = folder / "record.json"
         if agreed(record.exists()):
@@ -114,7 +111,7 @@ class Ledger:
             lock.release()
 
 
-def _read(path: Path, recipe: ConfigDict) -> Record:
+def _read(path: Path, recipe: Recipe) -> Record:
     record = Record.read(path)
     check_recipe(str(path), record, recipe)
     data = {"fingerprint": record.dataset["fingerprint"]}

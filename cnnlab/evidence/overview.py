@@ -229,7 +229,7 @@ def _code(text: str) -> str:
 
 def _options_line(ablation: Ablation) -> list[str]:
     """What the networks of all arms are made with."""
-    first, *others = (recipe.model.options.to_dict() for recipe in ablation.arms.values())
+    first, *others = (dict(recipe.model.options) for recipe in ablation.arms.values())
     shared = [_code(f"{key} = {value}") for key, value in first.items()
               if all(options.get(key) == value for options in others)]  # fmt: skip
     return [f"- {'all ' * bool(others)}with {', '.join(shared)}"] if shared else []

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab.analysis import Summary, summarize
 from cnnlab.errors import unknown
@@ -23,6 +22,7 @@ from cnnlab.evidence.tables import readable_arms
 from cnnlab.evidence.verdict import format_n, format_runs
 from cnnlab.pages import Page, render
 from cnnlab.training.programs import build_model
+from cnnlab.training.recipe import Recipe
 
 
 def evidence_page(home: Path = HOME, preset: str | None = None, folder: str | Path = ".") -> Page:
@@ -119,21 +119,18 @@ def _networks(result: Result) -> Iterator[tuple[Arm, Summary, Markup]]:
         yield arm, summary, Markup(summary.table("html"))
 
 
-def layers(recipe: ConfigDict) -> Summary:
+def layers(recipe: Recipe) -> Summary:
     """The layer table of a recipe's network, on images of its data set's size.
 
     Raises:
-        ValueError: a data set that is not known without its files; names it and those that are.
         RecipeError, PatternError: as `build_model`.
     """
     name, size = recipe.data.name, recipe.data.image_size
-    if name not in DATA:
-        raise ValueError(unknown("data set", name, DATA))
     height, width, channels = DATA[name].shape
     shape = (size or height, size or width, channels)
-    return _layers(FrozenConfigDict({"model": recipe.model}), shape, DATA[name].classes)
+    return _layers(Recipe(model=recipe.model), shape, DATA[name].classes)
 
 
 @functools.cache
-def _layers(recipe: FrozenConfigDict, shape: tuple[int, int, int], classes: int) -> Summary:
+def _layers(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Summary:
     return summarize(build_model(recipe, classes), shape)

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.foreign import ForeignRecord, check_recipe, compare
 from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.training import Record
-from cnnlab.training.recipe import completed, identity
+from cnnlab.training.recipe import Recipe, completed, identity
 from cnnlab.training.record import write_whole
 
 
@@ -63,7 +61,7 @@ def _check_once(path: Path, records: Iterable[Record]) -> None:
         raise ForeignRecord(f"{path}: more than one record of {', '.join(twice)}")
 
 
-def _check(path: Path, record: Record, recipe: ConfigDict | None) -> None:
+def _check(path: Path, record: Record, recipe: Recipe | None) -> None:
     if recipe is None:
         raise ForeignRecord(f"{path}: {_name(record)} is a run that the config does not have")
     check_recipe(f"{path}: {_name(record)}", record, recipe)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 from tabulate import tabulate
 
 from cnnlab.analysis import summarize
@@ -21,11 +20,10 @@ from cnnlab.analysis.step_time import Case, images_per_second, step_seconds
 from cnnlab.analysis.work import Work, count_work
 from cnnlab.data import digits
 from cnnlab.data.splits import stored_indices
-from cnnlab.errors import unknown
 from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
 from cnnlab.training.programs import bare, build_model
-from cnnlab.training.recipe import default_recipe, plan
+from cnnlab.training.recipe import Recipe, plan
 
 CHIP_COUNTS = tuple(2**i for i in range(11))
 POD_CHIPS = ("a100", "h100", "tpu_v5e", "tpu_v5p")
@@ -100,7 +98,7 @@ def _ratio(work: Work) -> float:
     return rates[1] / rates[0]
 
 
-def step_work(recipe: ConfigDict, images: Images, batch: int) -> Work:
+def step_work(recipe: Recipe, images: Images, batch: int) -> Work:
     """The work of a recipe's bare training step, on a prepared batch of that size."""
     model, durations = build_model(recipe, images.classes), plan(recipe, images.examples)
     create, update = bare(recipe, model, durations)
@@ -119,9 +117,7 @@ def resnet50(batch: float, dtype: str) -> Work:
 
 @functools.cache
 def _resnet50(batch: int, dtype: str) -> Work:
-    recipe = default_recipe()
-    recipe.model.update(name="resnet50", dtype=dtype)
-    recipe.train.epochs = float(EPOCHS)
+    recipe = _named("resnet50").override({"model.dtype": dtype, "train.epochs": EPOCHS})
     return step_work(recipe, DATA["imagenet2012"], batch)
 
 
@@ -215,10 +211,8 @@ def work_table() -> str:
     return _table(headings, map(cells, DTYPES), left=(0,))
 
 
-def _named(name: str) -> ConfigDict:
-    recipe = default_recipe()
-    recipe.model.name = name
-    return recipe
+def _named(name: str) -> Recipe:
+    return Recipe().override({"model.name": name})
 
 
 def pod_table(name: str) -> str:
@@ -291,19 +285,11 @@ class Run(NamedTuple):
     unfused: list[float]
 
 
-def preset_run(recipe: ConfigDict) -> Run:
-    """What a recipe's training takes.
-
-    Raises:
-        ValueError: a data set whose images are not known here.
-    """
+def preset_run(recipe: Recipe) -> Run:
+    """What a recipe's training takes."""
     name = recipe.data.name
-    if name not in DATA:
-        raise ValueError(unknown("data set", name, DATA))
     images, batch = DATA[name], recipe.train.batch_size
-    variants = {dtype: recipe.copy_and_resolve_references() for dtype in DTYPES}
-    for dtype, variant in variants.items():
-        variant.model.dtype = dtype
+    variants = {dtype: recipe.override({"model.dtype": dtype}) for dtype in DTYPES}
     works = {dtype: step_work(variant, images, batch) for dtype, variant in variants.items()}
     network = summarize(build_model(recipe, images.classes), images.shape)
     fits = [

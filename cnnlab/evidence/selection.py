@@ -9,29 +9,26 @@ published beside the others, so that the choice can be made again from records.
 import dataclasses
 from collections.abc import Iterable
 
-from ml_collections import ConfigDict
-
 from cnnlab.errors import Mistake
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.ledger import Execute, Ledger
 from cnnlab.training import Record
+from cnnlab.training.recipe import Recipe
 
 
 class RateNotChosen(Mistake):
     """An arm's learning rate cannot be chosen, because a run that is to tell is missing."""
 
 
-def selection_recipes(ablation: Ablation) -> list[ConfigDict]:
+def selection_recipes(ablation: Ablation) -> list[Recipe]:
     """All runs that the choice needs; none where the ablation has no rates to choose from."""
     return [_recipe(ablation, arm, rate) for rate in ablation.rates for arm in ablation.arms]
 
 
-def _recipe(ablation: Ablation, arm: str, rate: float) -> ConfigDict:
+def _recipe(ablation: Ablation, arm: str, rate: float) -> Recipe:
     """The recipe of the run that tells how good `rate` is for `arm`."""
-    recipe = ablation.recipe(arm, SELECTION_SEED)
-    recipe.optimizer.learning_rate = rate
-    recipe.train.on_divergence, recipe.probe = "chance", ""
-    return recipe
+    changes = {"optimizer.learning_rate": rate, "train.on_divergence": "chance", "probe": ""}
+    return ablation.recipe(arm, SELECTION_SEED).override(changes)
 
 
 def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
@@ -47,17 +44,20 @@ def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
     if not ablation.rates:
         return ablation
     records = list(records)
-    arms = {arm: recipe.copy_and_resolve_references() for arm, recipe in ablation.arms.items()}
-    for arm, recipe in arms.items():
-        runs = _runs(arm, records)
-        if missing := [rate for rate in ablation.rates if rate not in runs]:
-            claim = ablation.claim.id
-            raise RateNotChosen(f"{claim}: no run of arm {arm!r} at the rate {missing[0]}")
-        ranks = {
-            (run.diverged, run.metrics["validation_error"], rate) for rate, run in runs.items()
-        }
-        *_, recipe.optimizer.learning_rate = min(ranks)
+    arms = {
+        arm: recipe.override({"optimizer.learning_rate": _best(ablation, arm, records)})
+        for arm, recipe in ablation.arms.items()
+    }
     return dataclasses.replace(ablation, arms=arms)
+
+
+def _best(ablation: Ablation, arm: str, records: Iterable[Record]) -> float:
+    runs = _runs(arm, records)
+    if missing := [rate for rate in ablation.rates if rate not in runs]:
+        claim = ablation.claim.id
+        raise RateNotChosen(f"{claim}: no run of arm {arm!r} at the rate {missing[0]}")
+    ranks = {(run.diverged, run.metrics["validation_error"], rate) for rate, run in runs.items()}
+    return min(ranks)[-1]
 
 
 def _runs(arm: str, records: Iterable[Record]) -> dict[float, Record]:

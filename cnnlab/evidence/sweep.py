@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from ml_collections import ConfigDict, FrozenConfigDict
 from rich.console import Console
 
 from cnnlab import training
@@ -22,7 +21,7 @@ from cnnlab.errors import Mistake
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.native.memory import keep_memory
 from cnnlab.training import Record, journal, placement
-from cnnlab.training.recipe import plan
+from cnnlab.training.recipe import Recipe, plan
 
 LOST = 3
 """How often the process or the machine of a run may be lost before the run counts as failed."""
@@ -43,7 +42,7 @@ class Run:
     """One run of a sweep, and the ledger that it belongs to."""
 
     ledger: Ledger
-    recipe: ConfigDict
+    recipe: Recipe
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -73,17 +72,15 @@ class Run:
 
     def work(self) -> float:
         """How much it computes: multiply-adds of a forward pass, times the images trained on."""
-        recipe = self.recipe.copy_and_resolve_references()
-        del recipe.unlock().arm, recipe.seed
-        recipe.optimizer.learning_rate = 0.0  # so that what differs in nothing else is one
-        return _work(FrozenConfigDict(recipe))
+        # What differs in nothing else is one.
+        return _work(self.recipe.override({"arm": "", "seed": 0, "optimizer.learning_rate": 0.0}))
 
     def __str__(self) -> str:
         return f"{self.recipe.arm} seed {self.recipe.seed} in {self.ledger.root}"
 
 
 @functools.lru_cache
-def _work(recipe: FrozenConfigDict) -> float:
+def _work(recipe: Recipe) -> float:
     dataset, network = training.inspect(recipe)
     steps = plan(recipe, _examples(dataset)).steps
     return float(network.macs) * steps * recipe.train.batch_size

@@ -3,7 +3,7 @@
 from cnnlab.training.checkpoint import SaveFailed
 from cnnlab.training.interrupt import EXIT_INTERRUPTED, Interrupted
 from cnnlab.training.loop import NotFinite
-from cnnlab.training.recipe import RecipeError, default_recipe, recipe_of
+from cnnlab.training.recipe import Recipe, RecipeError, recipe_of
 from cnnlab.training.record import Record, UnusableFolder
 from cnnlab.training.run import OutOfMemory, inspect, run
 
@@ -12,11 +12,11 @@ __all__ = [
     "Interrupted",
     "NotFinite",
     "OutOfMemory",
+    "Recipe",
     "RecipeError",
     "Record",
     "SaveFailed",
     "UnusableFolder",
-    "default_recipe",
     "inspect",
     "recipe_of",
     "run",

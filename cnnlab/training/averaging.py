@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from ml_collections import ConfigDict, FrozenConfigDict
 
-from cnnlab.training.recipe import Plan
+from cnnlab.training.recipe import Plan, Recipe
 
 Averaging = Callable[[Any, Any, Array], tuple[Any, Any]]
 """`(fresh, average, step) -> (what training goes on with, the new average)`, after a step."""
 
 
-def averaging(recipe: ConfigDict | FrozenConfigDict, plan: Plan) -> Averaging | None:
+def averaging(recipe: Recipe, plan: Plan) -> Averaging | None:
     """What a recipe asks for; None where it keeps no average."""
     if recipe.optimizer.ema_decay:
         return moving_average(recipe.optimizer.ema_decay)

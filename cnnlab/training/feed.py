@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab import data
 from cnnlab.data import Dataset, Images, Records
 from cnnlab.training import placement
+from cnnlab.training.recipe import Recipe
 from cnnlab.training.step import Step, Update, epoch_order, make_streamed_step, make_train_step
 
 Arguments = Callable[[int], tuple[Array, ...]]
@@ -61,11 +61,11 @@ class Resident:
 
     lasts = True
 
-    def __init__(self, recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> None:
+    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         _, labels, self.mean, self.std = training_set(dataset)
         self.examples, self.layout = len(labels), placement.everywhere()
         self._dataset = dataset  # not the arrays, lest those of every data set stay
-        self._augment, self._batch_size = dict(recipe.augment), recipe.train.batch_size
+        self._augment, self._batch_size = recipe.augment.to_dict(), recipe.train.batch_size
         del self._augment["resized_crop"]  # only what is streamed
 
     def make_step(self, update: Update) -> Step:
@@ -120,7 +120,7 @@ class Streamed:
 
     lasts = False
 
-    def __init__(self, recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> None:
+    def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         records = dataset.split("train")
         assert isinstance(records, Records)
         self.examples, self.mean, self.std = records.number, records.mean, records.std
@@ -182,7 +182,7 @@ def _ahead(batches: Iterator[Images], batch_size: int) -> Iterator[tuple[Array, 
 Feed = Resident | Streamed
 
 
-def feed_of(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Feed:
+def feed_of(recipe: Recipe, dataset: Dataset) -> Feed:
     """How a recipe's steps are fed: the one place that chooses."""
     kind = Streamed if dataset.name in data.streamed() else Resident
     return kind(recipe, dataset)

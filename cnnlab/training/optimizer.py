@@ -4,12 +4,11 @@ from typing import Any
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
-from cnnlab.training.recipe import Plan
+from cnnlab.training.recipe import Plan, Recipe
 
 
-def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
+def learning_rate(recipe: Recipe, plan: Plan) -> optax.Schedule:
     """The rate at each step: the warm-up's, then the schedule to the last step.
 
     A warm-up is linear from `start` of the peak, or constant where `warmup_rate` gives its rate (He
@@ -36,7 +35,7 @@ def learning_rate(recipe: ConfigDict, plan: Plan) -> optax.Schedule:
     return optax.join_schedules([before, after], [warmup])
 
 
-def optimizer(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
+def optimizer(recipe: Recipe, plan: Plan) -> optax.GradientTransformation:
     """SGD with momentum (weight decay added to the gradient) or AdamW (decoupled).
 
     What either does to the biases of norms is done `norm_bias_factor` times over.
@@ -48,7 +47,7 @@ def optimizer(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
     return optax.chain(_descent(recipe, plan), optax.masked(more, norm_biases))
 
 
-def _descent(recipe: ConfigDict, plan: Plan) -> optax.GradientTransformation:
+def _descent(recipe: Recipe, plan: Plan) -> optax.GradientTransformation:
     rate, options = learning_rate(recipe, plan), recipe.optimizer
     if options.name == "adamw":
         return optax.adamw(

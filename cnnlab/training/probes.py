@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from flax import linen
 from jax import Array
-from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from cnnlab import data, ops
@@ -25,7 +24,7 @@ from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.feed import Feed
 from cnnlab.training.programs import build_model, functions
-from cnnlab.training.recipe import RecipeError, dataset_of, recipe_of
+from cnnlab.training.recipe import Recipe, RecipeError, dataset_of, recipe_of
 from cnnlab.training.record import METRICS
 
 
@@ -94,7 +93,7 @@ def _jitted(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def trained(
-    recipe: ConfigDict,
+    recipe: Recipe,
     dataset: Dataset,
     variables: Any,
     feed: Feed,
@@ -124,8 +123,7 @@ def load(folder: Path, directory: str | None = None) -> Trained:
         FileNotFoundError: it has no good checkpoint.
         DataMissing: as `data.open_dataset`.
     """
-    recipe = recipe_of(folder)
-    recipe.data.directory = directory or ""
+    recipe = recipe_of(folder).override({"data.directory": directory or ""})
     dataset = dataset_of(recipe)
     found = functions(recipe, dataset)
     like = jax.eval_shape(found.create, jax.random.key(recipe.seed), found.feed.sample())
@@ -162,7 +160,7 @@ def check(name: str, model: linen.Module, image_shape: tuple[int, int, int]) -> 
         raise RecipeError(f"probe = {name!r}: {error}") from error
 
 
-def metrics_of(recipe: ConfigDict) -> tuple[str, ...]:
+def metrics_of(recipe: Recipe) -> tuple[str, ...]:
     """The names of all metrics in the records of a recipe.
 
     Raises:

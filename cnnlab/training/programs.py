@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import Array
-from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab import data, models, ops
 from cnnlab.data import Dataset
@@ -16,7 +15,7 @@ from cnnlab.training import placement
 from cnnlab.training.averaging import averaging
 from cnnlab.training.feed import Feed, feed_of
 from cnnlab.training.optimizer import optimizer
-from cnnlab.training.recipe import Plan, RecipeError, plan
+from cnnlab.training.recipe import Plan, Recipe, RecipeError, plan
 from cnnlab.training.state import State, create_state
 from cnnlab.training.step import Step, Update, make_eval_step, make_update, repeat
 
@@ -46,7 +45,7 @@ class Programs(NamedTuple):
     eval_step: Callable[..., tuple[Array, Array]]
 
 
-def build_model(recipe: ConfigDict | FrozenConfigDict, classes: int) -> linen.Module:
+def build_model(recipe: Recipe, classes: int) -> linen.Module:
     """The network a recipe names.
 
     Raises:
@@ -62,21 +61,20 @@ def build_model(recipe: ConfigDict | FrozenConfigDict, classes: int) -> linen.Mo
         raise RecipeError(f"model: {error}") from error
 
 
-def compile_programs(recipe: ConfigDict, dataset: Dataset) -> Programs:
+def compile_programs(recipe: Recipe, dataset: Dataset) -> Programs:
     """Compile what a run needs; at once where another run of the same training did it before.
 
     Raises:
         RecipeError: durations that do not go with the size of the training set.
         BackendError: what `$CNNLAB_CONV` asks for does not exist or cannot be used here.
     """
-    shared = recipe.to_dict()
-    del shared["seed"], shared["arm"], shared["probe"], shared["train"]["on_divergence"]
+    shared = {"seed": 0, "arm": "", "probe": "", "train.on_divergence": "fail"}
     many = placement.many_at_once()
-    return _compile(FrozenConfigDict(shared), dataset, many, ops.preferred())
+    return _compile(recipe.override(shared), dataset, many, ops.preferred())
 
 
 @functools.lru_cache(maxsize=32)
-def _compile(recipe: FrozenConfigDict, dataset: Dataset, many: bool, backend: str) -> Programs:
+def _compile(recipe: Recipe, dataset: Dataset, many: bool, backend: str) -> Programs:
     found = functions(recipe, dataset)
     key, whole = placement.key_of(0), placement.everywhere()
     fed, sample = found.feed.shapes(), found.feed.sample()
@@ -112,7 +110,7 @@ def dispatch_lengths(longest: int) -> tuple[int, ...]:
     return tuple(sorted({1, min(8, longest), longest}))
 
 
-def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functions:
+def functions(recipe: Recipe, dataset: Dataset) -> Functions:
     """The pure functions that training on `dataset` is made of.
 
     Raises:
@@ -136,7 +134,7 @@ def functions(recipe: ConfigDict | FrozenConfigDict, dataset: Dataset) -> Functi
 
 
 def bare(
-    recipe: ConfigDict | FrozenConfigDict, model: linen.Module, durations: Plan
+    recipe: Recipe, model: linen.Module, durations: Plan
 ) -> tuple[Callable[[Array, Array], State], Update]:
     """What a recipe does with normalised images: make a state of some, and one step on a batch."""
     adapt, average = optimizer(recipe, durations), averaging(recipe, durations)

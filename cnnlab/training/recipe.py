@@ -1,19 +1,22 @@
-"""The recipe of one run: every number that training uses, in one locked config.
+"""The recipe of one run: every number that training uses, typed and checked.
 
 Durations are written in epochs or in steps, never both: `epochs` or `steps`, `warmup_epochs` or
-`warmup_steps`, and so on; the other one is 0.
+`warmup_steps`, and so on; the other one is 0. Config files and the command line hold the same keys
+in an `ml_collections.Recipe`; here they are frozen.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from ml_collections import ConfigDict
+from flax.core import freeze
 
 from cnnlab import data
 from cnnlab.data import PREPROCESSES, Dataset
-from cnnlab.errors import Mistake, unknown
+from cnnlab.training.keys import LARGEST_STEP, Keys, RecipeError, key
 from cnnlab.training.record import UnusableFolder
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -21,54 +24,142 @@ SCHEDULES = ("cosine", "linear", "step")
 DTYPES = ("bfloat16", "float32")
 DIVERGENCES = ("fail", "chance")
 
+LARGEST_SEED = 2**32 - 1
+"""JAX makes a key of 32 bits of a seed: a larger one would be another's run."""
+LARGEST_BATCH = 2**20
+LARGEST_RATE = 1e6
+MOST_EPOCHS = 1e6
 
-class RecipeError(Mistake):
-    """A recipe that cannot be run; the message names the key, the value and the choices."""
 
+@dataclass(frozen=True)
+class Data(Keys):
+    """Which images."""
 
-def default_recipe() -> ConfigDict:
-    """A locked recipe to be filled in; setting a key it does not have is an error."""
-    recipe = ConfigDict()
-    recipe.arm = ""  # the ablation's name for this variant
-    recipe.seed = 0
-    recipe.probe = ""  # what else is measured of the trained network; see training.probes
-    recipe.data = ConfigDict({"name": "digits"})
-    recipe.data.directory = ""  # empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets
-    recipe.data.image_size = 0  # side of streamed photographs' squares; 0: as stored, all alike
-    recipe.data.preprocess = ""  # "gcn_zca": whitened, in place of normalised by channel
-    recipe.model = ConfigDict({"name": "", "dtype": "float32", "options": {}})
-    recipe.model.batch_norm_groups = 1  # parts of a batch, each with statistics of its own
-    recipe.train = ConfigDict({"batch_size": 128, "eval_batch_size": 500, "log_steps": 50})
-    recipe.train.eval_flip = False  # the mean logits of an image and its mirror image are scored
-    recipe.train.eval_shift = False  # those of the image and of it moved by a pixel, two ways
-    recipe.train.on_divergence = "fail"  # "chance": its errors are then those of guessing
-    recipe.optimizer = ConfigDict(
-        {
-            "name": "sgd",
-            "learning_rate": 0.1,
-            "momentum": 0.9,  # AdamW: b1
-            "nesterov": True,
-            "weight_decay": 5e-4,  # kernels only
-            "norm_bias_factor": 1.0,  # what the rate is multiplied by for the biases of norms
-            "label_smoothing": 0.0,
-            "ema_decay": 0.0,  # of a moving average, which is evaluated; 0: none is kept
-            "lookahead": 0,  # steps after which training goes back to an average; 0: it never does
-        }
+    PATH: ClassVar[str] = "data."
+    name: str = key("digits", "the data set", choices=data.names())
+    directory: str = key("", "where it lies; empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets")
+    image_size: int = key(
+        0, "side in pixels of streamed photographs' squares; 0: as stored", low=0, high=8192
     )
-    recipe.schedule = ConfigDict({"name": "cosine"})
-    recipe.schedule.milestones = (0.5, 0.75)  # schedule "step": fractions of the run
-    recipe.schedule.factor = 0.1  # schedule "step": multiplies the rate at each milestone
-    recipe.schedule.warmup_rate = 0.0  # constant during warm-up; 0: it rises from `start`
-    recipe.schedule.start = 0.0  # where a warm-up begins to rise, as a fraction of the peak
-    recipe.schedule.end = 0.0  # where schedules "cosine" and "linear" end, likewise
-    recipe.augment = ConfigDict({"crop_padding": 4, "flip": True, "cutout": 0})
-    recipe.augment.reflect = False  # crops see the image mirrored at its border, not zeros
-    recipe.augment.alternate = False  # flip an image in every other epoch, not by a coin
-    recipe.augment.resized_crop = 0.0  # least area of a streamed photograph's crop; 0: its middle
-    for section, prefix in _DURATIONS:
-        recipe[section][f"{prefix}epochs"] = 0.0
-        recipe[section][f"{prefix}steps"] = 0
-    return recipe.lock()
+    preprocess: str = key(
+        "", "gcn_zca: whitened, in place of normalised by channel", choices=PREPROCESSES
+    )
+
+
+@dataclass(frozen=True)
+class Model(Keys):
+    """Which network."""
+
+    PATH: ClassVar[str] = "model."
+    name: str = key("", "a network's name, or a pattern INPUT -> ...")
+    dtype: str = key("float32", "what activations and products are computed in", choices=DTYPES)
+    options: Mapping[str, Any] = key(freeze({}), "the network's own options")
+    batch_norm_groups: int = key(
+        1, "parts of a batch, each normalised by statistics of its own", low=1, high=LARGEST_BATCH
+    )
+
+
+@dataclass(frozen=True)
+class Train(Keys):
+    """How long, in what batches, and how it is evaluated."""
+
+    PATH: ClassVar[str] = "train."
+    epochs: float = key(0.0, "length of the run", low=0, high=MOST_EPOCHS)
+    steps: int = key(0, "length of the run", low=0, high=LARGEST_STEP)
+    batch_size: int = key(128, "images a step", low=1, high=LARGEST_BATCH)
+    eval_batch_size: int = key(500, "images a step of evaluation", low=1, high=LARGEST_BATCH)
+    log_steps: int = key(50, "steps from one report to the next", low=1, high=LARGEST_STEP)
+    evaluate_epochs: float = key(
+        0.0, "from one validation to the next; 0: at the end alone", low=0, high=MOST_EPOCHS
+    )
+    evaluate_steps: int = key(0, "the same in steps", low=0, high=LARGEST_STEP)
+    checkpoint_epochs: float = key(
+        0.0, "from one checkpoint to the next; 0: at the end alone", low=0, high=MOST_EPOCHS
+    )
+    checkpoint_steps: int = key(0, "the same in steps", low=0, high=LARGEST_STEP)
+    eval_flip: bool = key(False, "score the mean logits of an image and its mirror image")
+    eval_shift: bool = key(False, "score those of the image and of it moved by a pixel, two ways")
+    on_divergence: str = key(
+        "fail", "chance: the errors of a run that diverges are those of guessing",
+        choices=DIVERGENCES,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Optimizer(Keys):
+    """How a gradient changes the weights."""
+
+    PATH: ClassVar[str] = "optimizer."
+    name: str = key("sgd", "sgd with momentum, or adamw", choices=OPTIMIZERS)
+    learning_rate: float = key(0.1, "the schedule's peak", low=0, high=LARGEST_RATE)
+    momentum: float = key(0.9, "of sgd; b1 of adamw", low=0, below=1)
+    nesterov: bool = key(True, "of sgd's momentum")
+    weight_decay: float = key(5e-4, "of kernels only", low=0, high=LARGEST_RATE)
+    norm_bias_factor: float = key(
+        1.0, "multiplies the rate for the biases of norms", low=0, high=LARGEST_RATE
+    )
+    label_smoothing: float = key(0.0, "share of the label spread over all classes", low=0, below=1)
+    ema_decay: float = key(
+        0.0, "a step, of a moving average that is evaluated; 0: none is kept", low=0, below=1
+    )
+    lookahead: int = key(
+        0, "steps after which training goes back to an average; 0: never", low=0, high=LARGEST_STEP
+    )
+
+
+@dataclass(frozen=True)
+class Schedule(Keys):
+    """The learning rate over the run."""
+
+    PATH: ClassVar[str] = "schedule."
+    name: str = key("cosine", "from the peak on: cosine or linear to `end`, or steps",
+                    choices=SCHEDULES)  # fmt: skip
+    milestones: tuple[float, ...] = key(
+        (0.5, 0.75), "of step: fractions of the run, ascending", low=0, below=1
+    )
+    factor: float = key(0.1, "of step: multiplies the rate at each milestone", low=0, high=1)
+    warmup_epochs: float = key(0.0, "length of the warm-up", low=0, high=MOST_EPOCHS)
+    warmup_steps: int = key(0, "the same in steps", low=0, high=LARGEST_STEP)
+    warmup_rate: float = key(
+        0.0, "constant during warm-up; 0: it rises from `start`", low=0, high=LARGEST_RATE
+    )
+    start: float = key(0.0, "where a warm-up begins to rise, a fraction of the peak",
+                       low=0, below=1)  # fmt: skip
+    end: float = key(0.0, "where cosine and linear end, likewise", low=0, below=1)
+
+
+@dataclass(frozen=True)
+class Augment(Keys):
+    """What is done to training images at random."""
+
+    PATH: ClassVar[str] = "augment."
+    crop_padding: int = key(4, "pixels around an image that it is cropped from", low=0, high=1024)
+    flip: bool = key(True, "mirror left to right by a coin")
+    cutout: int = key(0, "side in pixels of a square cut out", low=0, high=1024)
+    reflect: bool = key(False, "the padding is the image mirrored at its border, not zeros")
+    alternate: bool = key(False, "mirror an image in every other epoch, not by a coin")
+    resized_crop: float = key(
+        0.0, "least area of a streamed photograph's crop; 0: its middle", low=0, below=1
+    )
+
+
+@dataclass(frozen=True)
+class Recipe(Keys):
+    """Everything that makes a run the run it is.
+
+    `Recipe().override({"train.steps": 3})` makes one; what does not go together is found by
+    `check_recipe`.
+    """
+
+    arm: str = key("", "the ablation's name for this variant")
+    seed: int = key(0, "what everything random is derived from", low=0, high=LARGEST_SEED)
+    probe: str = key("", "what else is measured of the trained network; see training.probes")
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    augment: Augment = field(default_factory=Augment)
 
 
 _DURATIONS = (
@@ -79,7 +170,7 @@ _DURATIONS = (
 )
 
 
-def identity(recipe: ConfigDict) -> dict[str, Any]:
+def identity(recipe: Recipe) -> dict[str, Any]:
     """What makes a run the run it is: the recipe, but not where the data happen to lie."""
     whole = json.loads(json.dumps(recipe.to_dict()))  # as a record gives it back: lists, no tuples
     del whole["data"]["directory"]
@@ -91,27 +182,28 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 
     A key is only ever added with a default that means what was done before.
     """
-    return _filled(config, identity(default_recipe()))
+    return _filled(config, identity(Recipe()))
 
 
-def recipe_of(folder: Path) -> ConfigDict:
+def recipe_of(folder: Path) -> Recipe:
     """The recipe of the run in a folder.
 
     Raises:
         UnusableFolder: there is none.
+        RecipeError: it is none of this version's.
     """
     config = folder / "config.json"
     if not config.is_file():
         raise UnusableFolder(f"{folder} holds no run: it has no config.json")
-    return ConfigDict(completed(json.loads(config.read_text())))
+    return Recipe().override(json.loads(config.read_text()))
 
 
-def essence(recipe: ConfigDict) -> dict[str, Any]:
+def essence(recipe: Recipe) -> dict[str, Any]:
     """The part of a run's identity that differs from the default recipe.
 
     It stays what it is when recipes get a new key.
     """
-    return _beyond(identity(recipe), identity(default_recipe()))
+    return _beyond(identity(recipe), identity(Recipe()))
 
 
 def _beyond(config: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -156,12 +248,12 @@ class Plan(NamedTuple):
         return [every for every in periods if every]
 
 
-def plan(recipe: ConfigDict, examples: int) -> Plan:
+def plan(recipe: Recipe, examples: int) -> Plan:
     """Durations in steps; an epoch is as many whole batches as `examples` gives.
 
     Raises:
-        RecipeError: the batch is larger than the training set, warm-up or `lookahead` longer than
-            the run.
+        RecipeError: the batch is larger than the training set, the run longer than steps can be
+            counted, warm-up or `lookahead` longer than the run, or a milestone inside the warm-up.
     """
     batch = recipe.train.batch_size
     if batch > examples:
@@ -169,6 +261,11 @@ def plan(recipe: ConfigDict, examples: int) -> Plan:
     per_epoch = examples // batch
     durations = [steps_of(recipe, *which, per_epoch) for which in _DURATIONS]
     found = Plan(*[per_epoch, *durations, recipe.train.log_steps])
+    if found.steps > LARGEST_STEP:
+        raise RecipeError(
+            f"train.epochs = {recipe.train.epochs:g} of {per_epoch} steps are more than the "
+            f"{LARGEST_STEP:,} steps that can be counted"
+        )
     if recipe.optimizer.lookahead > found.steps:
         raise RecipeError(
             f"optimizer.lookahead = {recipe.optimizer.lookahead} is never reached in a run of "
@@ -176,48 +273,78 @@ def plan(recipe: ConfigDict, examples: int) -> Plan:
         )
     if found.warmup >= found.steps:
         raise RecipeError(f"warm-up takes {found.warmup} steps of a run of {found.steps}")
+    if recipe.schedule.name == "step":
+        _check_milestones(recipe.schedule.milestones, found)
     return found
 
 
-def steps_of(recipe: ConfigDict, section: str, prefix: str, steps_per_epoch: int) -> int:
+def _check_milestones(milestones: tuple[float, ...], found: Plan) -> None:
+    for fraction in milestones:
+        if round(fraction * found.steps) < found.warmup:
+            raise RecipeError(
+                f"schedule.milestones = {milestones}: {fraction:g} of {found.steps} steps lies in "
+                f"the warm-up of {found.warmup}"
+            )
+
+
+def steps_of(recipe: Recipe, section: str, prefix: str, steps_per_epoch: int) -> int:
     """One duration in steps: 0 if it is 0 in both units, and never 0 by rounding.
 
     Raises:
-        RecipeError: both units are given, or the duration is negative.
+        RecipeError: both units are given.
     """
     names = f"{section}.{prefix}epochs", f"{section}.{prefix}steps"
-    epochs, steps = (recipe[section][name.split(".")[1]] for name in names)
-    given = f"{names[0]} = {epochs:g} and {names[1]} = {steps}"
+    epochs, steps = (getattr(getattr(recipe, section), name.split(".")[1]) for name in names)
     if epochs and steps:
-        raise RecipeError(f"a duration takes one unit, not two: {given}; set one of them to 0")
-    if epochs < 0 or steps < 0:
-        raise RecipeError(f"a duration cannot be negative: {given}")
-    return max(1, round(epochs * steps_per_epoch)) if epochs else steps
+        raise RecipeError(
+            f"a duration takes one unit, not two: {names[0]} = {epochs:g} and {names[1]} = {steps}"
+            "; set one of them to 0"
+        )
+    return max(1, round(epochs * steps_per_epoch)) if epochs else int(steps)
 
 
-def check_recipe(recipe: ConfigDict, datasets: Iterable[str]) -> None:
-    """Find what is wrong with a recipe before anything is loaded.
+def check_recipe(recipe: Recipe) -> None:
+    """Find which keys do not go together, before anything is loaded.
 
     Raises:
-        RecipeError: a name that is not among the choices, a number out of range, a duration in
-            two units, keys that do not go together, a probe of runs that may end without a network.
+        RecipeError: a duration in two units or none, a key that would change nothing, two that
+            contradict each other, a probe of runs that may end without a network.
     """
-    _one_of("data.name", recipe.data.name, datasets)
-    _check_names(recipe)
-    _check_numbers(recipe)
-    _check_augmentation(recipe)
-    _check_streamed(recipe)
     lengths = [steps_of(recipe, *which, steps_per_epoch=1) for which in _DURATIONS]
     if lengths[0] == 0:
         raise RecipeError("the run has no length: give train.epochs or train.steps")
+    if recipe.probe and recipe.train.on_divergence == "chance":
+        raise RecipeError(
+            f"probe = {recipe.probe!r} has no network to measure where a run diverges, which "
+            "train.on_divergence = 'chance' lets it"
+        )
+    _check_batches(recipe)
+    _check_augmentation(recipe.augment)
+    _check_streamed(recipe)
     _check_schedule(recipe.schedule, warms_up=lengths[-1] > 0)
 
 
-def _check_schedule(schedule: ConfigDict, warms_up: bool) -> None:
-    for key in ("warmup_rate", "start"):
-        if schedule[key] and not warms_up:
+def _check_batches(recipe: Recipe) -> None:
+    groups = recipe.model.batch_norm_groups
+    if recipe.train.batch_size % groups:
+        raise RecipeError(
+            f"model.batch_norm_groups = {groups} does not divide "
+            f"train.batch_size = {recipe.train.batch_size}"
+        )
+    optimizer = recipe.optimizer
+    if optimizer.lookahead and optimizer.ema_decay:
+        raise RecipeError(
+            f"optimizer.lookahead = {optimizer.lookahead} and optimizer.ema_decay = "
+            f"{optimizer.ema_decay:g} each keep an average: set one of them to 0"
+        )
+
+
+def _check_schedule(schedule: Schedule, warms_up: bool) -> None:
+    for name in ("warmup_rate", "start"):
+        value = getattr(schedule, name)
+        if value and not warms_up:
             raise RecipeError(
-                f"schedule.{key} = {schedule[key]:g} would change nothing: give "
+                f"schedule.{name} = {value:g} would change nothing: give "
                 "schedule.warmup_epochs or schedule.warmup_steps"
             )
     if schedule.start and schedule.warmup_rate:
@@ -229,59 +356,41 @@ def _check_schedule(schedule: ConfigDict, warms_up: bool) -> None:
         raise RecipeError(
             f"schedule.end = {schedule.end:g} is of cosine and linear, and schedule.name = 'step'"
         )
+    milestones = schedule.milestones
+    if any(one >= other for one, other in pairwise(milestones)):
+        raise RecipeError(f"schedule.milestones = {milestones} must be in ascending order")
 
 
-def _check_names(recipe: ConfigDict) -> None:
-    _one_of("data.preprocess", recipe.data.preprocess, PREPROCESSES)
-    _one_of("train.on_divergence", recipe.train.on_divergence, DIVERGENCES)
-    if recipe.probe and recipe.train.on_divergence == "chance":
-        raise RecipeError(
-            f"probe = {recipe.probe!r} has no network to measure where a run diverges, which "
-            "train.on_divergence = 'chance' lets it"
-        )
-    _one_of("model.dtype", recipe.model.dtype, DTYPES)
-    _one_of("optimizer.name", recipe.optimizer.name, OPTIMIZERS)
-    _one_of("schedule.name", recipe.schedule.name, SCHEDULES)
-
-
-def _check_numbers(recipe: ConfigDict) -> None:
-    for key in ("batch_size", "eval_batch_size", "log_steps"):
-        _within(f"train.{key}", recipe.train[key], 1, None)
-    groups = recipe.model.batch_norm_groups
-    _within("model.batch_norm_groups", groups, 1, None)
-    if recipe.train.batch_size % groups:
-        raise RecipeError(
-            f"model.batch_norm_groups = {groups} does not divide "
-            f"train.batch_size = {recipe.train.batch_size}"
-        )
-    for key in ("momentum", "label_smoothing", "ema_decay"):
-        _within(f"optimizer.{key}", recipe.optimizer[key], 0, 1)
-    _within("optimizer.lookahead", recipe.optimizer.lookahead, 0, None)
-    if recipe.optimizer.lookahead and recipe.optimizer.ema_decay:
-        raise RecipeError(
-            f"optimizer.lookahead = {recipe.optimizer.lookahead} and optimizer.ema_decay = "
-            f"{recipe.optimizer.ema_decay:g} each keep an average: set one of them to 0"
-        )
-    for key in ("start", "end"):
-        _within(f"schedule.{key} (a fraction of the peak)", recipe.schedule[key], 0, 1)
-    for key in ("learning_rate", "weight_decay", "norm_bias_factor"):
-        _within(f"optimizer.{key}", recipe.optimizer[key], 0, None)
-    _within("schedule.warmup_rate", recipe.schedule.warmup_rate, 0, None)
-    for fraction in recipe.schedule.milestones:
-        _within("schedule.milestones (fractions of the run)", fraction, 0, 1)
-
-
-def _check_augmentation(recipe: ConfigDict) -> None:
-    for key in ("crop_padding", "cutout"):
-        _within(f"augment.{key}", recipe.augment[key], 0, None)
-    _within("augment.resized_crop", recipe.augment.resized_crop, 0, 1)
-    if recipe.augment.alternate and not recipe.augment.flip:
+def _check_augmentation(augment: Augment) -> None:
+    if augment.alternate and not augment.flip:
         raise RecipeError("augment.alternate = True says how to flip, and augment.flip is False")
-    if recipe.augment.reflect and not recipe.augment.crop_padding:
+    if augment.reflect and not augment.crop_padding:
         raise RecipeError("augment.reflect = True says how to pad, and augment.crop_padding is 0")
 
 
-def dataset_of(recipe: ConfigDict) -> Dataset:
+def check_images(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse an augmentation after which nothing may be left of an image.
+
+    Raises:
+        RecipeError: it pads, mirrors or cuts out more than the images have.
+    """
+    height, width, _ = dataset.image_shape
+    padding, cutout = recipe.augment.crop_padding, recipe.augment.cutout
+    images = f"images of {height}x{width}"
+    if recipe.augment.reflect and padding >= min(height, width):
+        raise RecipeError(
+            f"augment.reflect = True: {images} have no {padding} pixels to mirror "
+            "(augment.crop_padding)"
+        )
+    for name, pixels in (("crop_padding", padding), ("cutout", cutout)):
+        if pixels >= min(height, width):
+            raise RecipeError(
+                f"augment.{name} = {pixels} may leave nothing of {images}; at most "
+                f"{min(height, width) - 1}"
+            )
+
+
+def dataset_of(recipe: Recipe) -> Dataset:
     """The data set of a recipe that `check_recipe` has nothing against; nothing is decoded.
 
     Raises:
@@ -295,38 +404,26 @@ def dataset_of(recipe: ConfigDict) -> Dataset:
     )
 
 
-def _check_streamed(recipe: ConfigDict) -> None:
+def _check_streamed(recipe: Recipe) -> None:
     """Refuse what is for streamed photographs where there are none, and the reverse."""
     name, size = recipe.data.name, recipe.data.image_size
     if name in data.streamed():
-        foreign = [f"augment.{key}" for key in ("crop_padding", "cutout", "alternate")]
+        foreign = [f"augment.{each}" for each in ("crop_padding", "cutout", "alternate")]
         foreign, kind = [*foreign, "data.preprocess"], "streamed"
         if recipe.probe:
             raise RecipeError(
                 f"probe = {recipe.probe!r} reads a whole split, but {name} is streamed"
             )
-        if size <= 0:
+        if size == 0:
             raise RecipeError(
-                f"data.image_size = {size}, but the images of {name} differ in size: give the side "
+                f"data.image_size = 0, but the images of {name} differ in size: give the side "
                 "in pixels that they are brought to, e.g. 224"
             )
     else:
         foreign, kind = ["augment.resized_crop", "data.image_size"], "of one size and not streamed"
     for path in foreign:
-        section, key = path.split(".")
-        if recipe[section][key]:
-            value = recipe[section][key]
+        section, name_of_key = path.split(".")
+        value = getattr(getattr(recipe, section), name_of_key)
+        if value:
             off = type(value)()
             raise RecipeError(f"{path} = {value!r}, but {name} is {kind}: set it to {off!r}")
-
-
-def _one_of(key: str, value: str, choices: Iterable[str]) -> None:
-    choices = sorted(choices)
-    if value not in choices:
-        raise RecipeError(unknown(key, value, choices))
-
-
-def _within(key: str, value: Any, low: float, below: float | None) -> None:
-    if not (value >= low and (below is None or value < below)):  # so that NaN is refused too
-        bound = f"in [{low:g}, {below:g})" if below is not None else f"at least {low:g}"
-        raise RecipeError(f"{key} = {value:g} must be {bound}")

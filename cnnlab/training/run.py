@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from ml_collections import ConfigDict
 from rich.console import Console
 
-from cnnlab import data
 from cnnlab.analysis import Summary, summarize
 from cnnlab.data import Dataset, Images, Records
 from cnnlab.errors import Failure
@@ -34,7 +32,15 @@ from cnnlab.training.live import Live
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
 from cnnlab.training.programs import Programs, build_model, compile_programs
 from cnnlab.training.progress import Display
-from cnnlab.training.recipe import RecipeError, check_recipe, completed, dataset_of, identity
+from cnnlab.training.recipe import (
+    Recipe,
+    RecipeError,
+    check_images,
+    check_recipe,
+    completed,
+    dataset_of,
+    identity,
+)
 from cnnlab.training.record import Record, UnusableFolder, write_whole
 from cnnlab.training.scene import Scene
 from cnnlab.training.state import State, digest
@@ -46,7 +52,7 @@ class OutOfMemory(Failure):
 
 
 def run(
-    recipe: ConfigDict, folder: Path, console: Console | None = None, live: Live | None = None
+    recipe: Recipe, folder: Path, console: Console | None = None, live: Live | None = None
 ) -> Record:
     """Train as `recipe` says, in `folder`, shown by `live`, and return the record.
 
@@ -99,38 +105,35 @@ def _desk(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _little_memory_said(recipe: ConfigDict) -> Iterator[None]:
+def _little_memory_said(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sizes = [f"train.{key} = {recipe.train[key]}" for key in ("batch_size", "eval_batch_size")]
+        batch, evaluated = recipe.train.batch_size, recipe.train.eval_batch_size
         raise OutOfMemory(
             f"{_title(recipe)}: too little memory on {jax.devices()[0].device_kind} for "
-            f"{' and '.join(sizes)}; smaller ones, more devices or model.dtype = 'bfloat16' help"
+            f"train.batch_size = {batch} and train.eval_batch_size = {evaluated}; "
+            "smaller ones, more devices or model.dtype = 'bfloat16' help"
         ) from error
 
 
-def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
+def inspect(recipe: Recipe) -> tuple[Dataset, Summary]:
     """Check a recipe and its data set, without loading any image.
 
     Raises:
         RecipeError, PatternError, DoesNotFit, DataMissing: as `run`.
     """
-    check_recipe(recipe, data.names())
+    check_recipe(recipe)
     probes.probe(recipe.probe)
     placement.check_shares(recipe.train.batch_size)
     build_model(recipe, classes=1)
     dataset = dataset_of(recipe)
-    padding, sides = recipe.augment.crop_padding, dataset.image_shape[:2]
-    if recipe.augment.reflect and padding >= min(sides):
-        raise RecipeError(
-            f"augment.reflect = True: images of {sides[0]}x{sides[1]} have no "
-            f"{padding} pixels to mirror (augment.crop_padding)"
-        )
+    check_images(recipe, dataset)
     model = build_model(recipe, dataset.classes)
     network = summarize(model, dataset.image_shape)
+    _check_statistics(recipe, network)
     probes.check(recipe.probe, model, dataset.image_shape)
     if network.rows[-1].shape != (dataset.classes,):
         raise RecipeError(
@@ -140,11 +143,23 @@ def inspect(recipe: ConfigDict) -> tuple[Dataset, Summary]:
     return dataset, network
 
 
-def _written(recipe: ConfigDict) -> str:
+def _check_statistics(recipe: Recipe, network: Summary) -> None:
+    """Refuse batch norms over one value a channel, whose output is their offset alone."""
+    images = recipe.train.batch_size // recipe.model.batch_norm_groups
+    for row in network.rows if images == 1 else ():
+        if row.notation == "BN" and math.prod(row.shape[:-1]) == 1:
+            raise RecipeError(
+                f"{row.path} has one value a channel to normalise over: its output is {row.shape}, "
+                f"and train.batch_size = {recipe.train.batch_size} with model.batch_norm_groups = "
+                f"{recipe.model.batch_norm_groups} gives it one image at a time"
+            )
+
+
+def _written(recipe: Recipe) -> str:
     return json.dumps(identity(recipe), indent=2, sort_keys=True)
 
 
-def _check_same(folder: Path, recipe: ConfigDict) -> None:
+def _check_same(folder: Path, recipe: Recipe) -> None:
     path = folder / "config.json"
     if path.exists() and completed(json.loads(path.read_text())) != identity(recipe):
         raise UnusableFolder(f"{folder} holds a run of another recipe; see its config.json")
@@ -164,7 +179,7 @@ def _check_same_backend(folder: Path) -> None:
         )
 
 
-def _prepare(folder: Path, recipe: ConfigDict, dataset: Dataset, network: Summary) -> None:
+def _prepare(folder: Path, recipe: Recipe, dataset: Dataset, network: Summary) -> None:
     """Make the folder and say now, not hours later, that it cannot be used."""
     # Parameters, gradients and momentum in float32, in a few checkpoints.
     needed = 2**24 + 3 * 4 * 4 * network.params
@@ -191,7 +206,7 @@ def _environment(folder: Path) -> dict[str, Any]:
 
 
 def _train(
-    recipe: ConfigDict,
+    recipe: Recipe,
     folder: Path,
     desk: Path,
     console: Console,
@@ -241,7 +256,7 @@ def _train(
     return state
 
 
-def _title(recipe: ConfigDict) -> str:
+def _title(recipe: Recipe) -> str:
     return f"{recipe.arm} seed {recipe.seed}".strip()
 
 
@@ -250,9 +265,7 @@ def _held_out(dataset: Dataset, which: str) -> Images | Records:
     return dataset.split(which)
 
 
-def _score(
-    recipe: ConfigDict, dataset: Dataset, which: str, programs: Programs, state: State
-) -> Score:
+def _score(recipe: Recipe, dataset: Dataset, which: str, programs: Programs, state: State) -> Score:
     split, batch = _held_out(dataset, which), recipe.train.eval_batch_size
     return evaluate(programs.eval_step, state.variables, split, batch)
 
@@ -263,7 +276,7 @@ class _Outcome(NamedTuple):
     parameters: str
 
 
-def _measured(recipe: ConfigDict, dataset: Dataset, programs: Programs, state: State) -> _Outcome:
+def _measured(recipe: Recipe, dataset: Dataset, programs: Programs, state: State) -> _Outcome:
     scores = {
         "train": training_metrics(state),
         "validation": _score(recipe, dataset, "validation", programs, state),
@@ -292,7 +305,7 @@ def _named(scores: Mapping[str, Score]) -> dict[str, float]:
 
 
 def _record(
-    recipe: ConfigDict,
+    recipe: Recipe,
     dataset: Dataset,
     network: Summary,
     outcome: _Outcome,

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from cnnlab.analysis.trace import spread
@@ -16,6 +15,7 @@ from cnnlab.data import Dataset
 from cnnlab.training.journal import Journal
 from cnnlab.training.optimizer import learning_rate
 from cnnlab.training.programs import Programs, build_model
+from cnnlab.training.recipe import Recipe
 from cnnlab.training.snapshot import Camera, Snapshot, Volume
 from cnnlab.training.state import State
 
@@ -29,7 +29,7 @@ class Scene:
 
     def __init__(
         self,
-        recipe: ConfigDict,
+        recipe: Recipe,
         dataset: Dataset,
         programs: Programs,
         state: State,

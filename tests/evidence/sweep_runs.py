@@ -5,26 +5,24 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab.evidence import Ledger
 from cnnlab.evidence.sweep import Run
-from cnnlab.training import Record, SaveFailed, default_recipe
+from cnnlab.training import Recipe, Record, SaveFailed
 
 SMALL = "INPUT -> AVGPOOL4 -> FC"
 # Its digest tells on how many cores it was trained: XLA splits the large filters' sums by them.
 LARGE = "INPUT -> AVGPOOL2 -> CONV7-16 -> BN -> RELU -> POOL2 -> GAP -> FC"
 
 
-def recipe_of(arm: str, seed: int, net: str = SMALL, **train: object) -> ConfigDict:
+def recipe_of(arm: str, seed: int, net: str = SMALL, **train: object) -> Recipe:
     """A few steps on the digits."""
-    recipe = default_recipe()
-    recipe.arm, recipe.seed = arm, seed
-    recipe.model.name = net
-    recipe.augment.update(crop_padding=0, flip=False)
-    recipe.train.update({"batch_size": 64, "eval_batch_size": 180, "steps": 10} | train)
-    return recipe
+    train = {"batch_size": 64, "eval_batch_size": 180, "steps": 10} | train
+    augment = {"crop_padding": 0, "flip": False}
+    return Recipe(arm=arm, seed=seed).override(
+        {"model.name": net, "augment": augment, "train": train}
+    )
 
 
 def runs_of(root: Path, *, seeds: int, **options: object) -> list[Run]:

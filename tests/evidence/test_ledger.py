@@ -11,10 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ml_collections import ConfigDict
 
 from cnnlab.evidence import ForeignRecord, Ledger
-from cnnlab.training import NotFinite, OutOfMemory, Record, UnusableFolder, default_recipe
+from cnnlab.training import NotFinite, OutOfMemory, Recipe, Record, UnusableFolder
 from cnnlab.training.recipe import identity
 
 FINGERPRINT = "ab"
@@ -26,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from cnnlab import data
 from cnnlab.evidence import Ledger
-from cnnlab.training import Record, default_recipe
+from cnnlab.training import Record, Recipe
 from cnnlab.training.recipe import identity
 
 root, log = Path(sys.argv[1]), Path(sys.argv[2])
@@ -42,9 +41,7 @@ def execute(recipe, folder):
     return record
 
 def recipe(arm, seed):
-    made = default_recipe()
-    made.arm, made.seed = arm, seed
-    return made
+    return Recipe(arm=arm, seed=seed)
 
 log.with_suffix(".ready").touch()
 while not log.exists():
@@ -62,13 +59,11 @@ with FileLock(sys.argv[1]):
 """
 
 
-def recipe_of(arm: str, seed: int) -> ConfigDict:
-    recipe = default_recipe()
-    recipe.arm, recipe.seed = arm, seed
-    return recipe
+def recipe_of(arm: str, seed: int) -> Recipe:
+    return Recipe(arm=arm, seed=seed)
 
 
-def record_of(recipe: ConfigDict, parameters: str) -> Record:
+def record_of(recipe: Recipe, parameters: str) -> Record:
     data = {"fingerprint": FINGERPRINT}
     return Record(recipe.arm, recipe.seed, identity(recipe), data, {}, {}, 1, {}, parameters)
 
@@ -78,9 +73,9 @@ class Runs:
 
     def __init__(self) -> None:
         self.done: list[tuple[str, int]] = []
-        self.before: Callable[[ConfigDict], None] = lambda recipe: None
+        self.before: Callable[[Recipe], None] = lambda recipe: None
 
-    def __call__(self, recipe: ConfigDict, folder: Path) -> Record:
+    def __call__(self, recipe: Recipe, folder: Path) -> Record:
         self.done.append((recipe.arm, recipe.seed))
         self.before(recipe)
         record = record_of(recipe, "here")
@@ -99,7 +94,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def recipes() -> list[ConfigDict]:
+def recipes() -> list[Recipe]:
     return [recipe_of(arm, seed) for seed in range(2) for arm in ("a", "b")]
 
 
@@ -112,7 +107,7 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def test_finished_runs_are_not_done_again(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+    ledger: Ledger, recipes: list[Recipe], runs: Runs
 ) -> None:
     assert ledger.records(recipes) == []
     assert ledger.complete(recipes[:3], runs) == []
@@ -125,12 +120,12 @@ def test_finished_runs_are_not_done_again(
 
 
 def test_a_record_that_was_moved_is_refused(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, dataset: SimpleNamespace
+    ledger: Ledger, recipes: list[Recipe], runs: Runs, dataset: SimpleNamespace
 ) -> None:
     ledger.complete(recipes[:1], runs)
     moved = ledger.folder(recipes[0]) / "record.json"
-    longer = recipes[0].copy_and_resolve_references()
-    longer.train.epochs = 3.5
+    longer = recipes[0]
+    longer = longer.override({"train.epochs": 3.5})
     ledger.folder(longer).mkdir()
     shutil.copy(moved, ledger.folder(longer))
     with pytest.raises(
@@ -145,7 +140,7 @@ def test_a_record_that_was_moved_is_refused(
 
 
 def test_a_run_without_its_record_is_taken_up(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+    ledger: Ledger, recipes: list[Recipe], runs: Runs
 ) -> None:
     ledger.folder(recipes[0]).mkdir(parents=True)
     (ledger.folder(recipes[0]) / "config.json").write_text("{}")
@@ -158,7 +153,7 @@ def test_a_folder_is_named_by_all_that_makes_the_run(
 ) -> None:
     def changed(**changes: object) -> Path:
         recipe = recipe_of("a", 3)
-        recipe.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+        recipe = recipe.override({k.replace("__", "."): v for k, v in changes.items()})
         return ledger.folder(recipe)
 
     plain = changed()
@@ -189,9 +184,9 @@ def test_the_data_set_is_looked_for_where_the_recipe_says(
     monkeypatch.setattr("cnnlab.data.open_dataset", opened)
     recipe = recipe_of("a", 0)
     ledger.folder(recipe)
-    recipe.data.update(name="imagenet2012", directory="/there", image_size=64)
+    recipe = recipe.override({"data": dict(name="imagenet2012", directory="/there", image_size=64)})
     ledger.folder(recipe)
-    recipe.data.preprocess = "gcn_zca"
+    recipe = recipe.override({"data.preprocess": "gcn_zca"})
     ledger.folder(recipe)
     assert asked == [
         ("digits", "", None, 0),
@@ -202,9 +197,9 @@ def test_the_data_set_is_looked_for_where_the_recipe_says(
 
 @pytest.mark.parametrize("error", [NotFinite, OutOfMemory])
 def test_a_loss_that_is_no_number_or_too_large_a_batch_stops_its_run_alone(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, error: type[Exception]
+    ledger: Ledger, recipes: list[Recipe], runs: Runs, error: type[Exception]
 ) -> None:
-    def fail(recipe: ConfigDict) -> None:
+    def fail(recipe: Recipe) -> None:
         if (recipe.arm, recipe.seed) == ("b", 0):
             raise error("b seed 0: why")
 
@@ -218,9 +213,9 @@ def test_a_loss_that_is_no_number_or_too_large_a_batch_stops_its_run_alone(
 
 
 def test_one_of_several_joined_processes_does_not_go_on_without_memory(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, recipes: list[Recipe], runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(recipe: ConfigDict) -> None:
+    def fail(recipe: Recipe) -> None:
         monkeypatch.setattr("jax.process_count", lambda: 2)
         raise OutOfMemory("a seed 0: why")
 
@@ -231,9 +226,9 @@ def test_one_of_several_joined_processes_does_not_go_on_without_memory(
 
 
 def test_any_other_error_goes_up_and_frees_the_lock(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+    ledger: Ledger, recipes: list[Recipe], runs: Runs
 ) -> None:
-    def fail(recipe: ConfigDict) -> None:
+    def fail(recipe: Recipe) -> None:
         raise OSError("the disk is full")
 
     runs.before = fail
@@ -247,7 +242,7 @@ def test_any_other_error_goes_up_and_frees_the_lock(
 
 
 def test_where_nothing_can_be_written_it_says_so(
-    tmp_path: Path, recipes: list[ConfigDict], runs: Runs
+    tmp_path: Path, recipes: list[Recipe], runs: Runs
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnusableFolder, match=r"cannot write to .*file/a/seed0-"):
@@ -299,7 +294,7 @@ def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_killed_process_leaves_its_run_to_the_others(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+    ledger: Ledger, recipes: list[Recipe], runs: Runs
 ) -> None:
     with held(ledger.folder(recipes[1])) as holder:
         worker = threading.Thread(target=ledger.complete, args=(recipes, runs), daemon=True)
@@ -317,7 +312,7 @@ def test_a_killed_process_leaves_its_run_to_the_others(
 
 
 def test_a_run_that_another_process_finished_is_not_done_again(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+    ledger: Ledger, recipes: list[Recipe], runs: Runs
 ) -> None:
     folder = ledger.folder(recipes[0])
     with held(folder) as holder:
@@ -333,7 +328,7 @@ def test_a_run_that_another_process_finished_is_not_done_again(
 
 
 def test_a_ledger_that_moves_keeps_its_runs(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, tmp_path: Path
+    ledger: Ledger, recipes: list[Recipe], runs: Runs, tmp_path: Path
 ) -> None:
     ledger.complete(recipes, runs)
     shutil.move(ledger.root, tmp_path / "elsewhere")

@@ -130,7 +130,7 @@ def test_records_of_another_recipe_are_refused(
         match=r"short\.jsonl: arm 'narrow' seed 0 .* the config's: train.epochs = 1.0, not 9.0$",
     ):
         read_records(path, changed)
-    ablation.arms["narrow"].data.directory = "/elsewhere"
+    ablation.arms["narrow"] = ablation.arms["narrow"].override({"data.directory": "/elsewhere"})
     assert len(read_records(path, ablation)[1]) == 6
     write_records(path, [replace(runs_of(ablation)[0], arm="gone")])
     with pytest.raises(ForeignRecord, match=r"arm 'gone' seed 0 is a run that the config does not"):
@@ -153,14 +153,14 @@ def test_records_on_other_data_are_refused(
     with pytest.raises(ForeignRecord, match=words):
         read_records(tmp_path / "short.jsonl", ablation)
     # Arms of another data set have another copy, but one of their own.
-    ablation.arms["wide"].data.name = "mnist"
+    ablation.arms["wide"] = ablation.arms["wide"].override({"data.name": "mnist"})
     wide, narrow = runs_of(ablation)[:3], runs_of(ablation)[3:]
     wide = [replace(record, dataset=other.dataset) for record in wide]
     write_records(tmp_path / "short.jsonl", [*wide, *narrow])
     assert len(read_records(tmp_path / "short.jsonl", ablation)[1]) == 6
     # So has an arm that prepares the same data in another way.
-    ablation.arms["wide"].data.name = "digits"
-    ablation.arms["wide"].data.preprocess = "gcn_zca"
+    ablation.arms["wide"] = ablation.arms["wide"].override({"data.name": "digits"})
+    ablation.arms["wide"] = ablation.arms["wide"].override({"data.preprocess": "gcn_zca"})
     wide = [replace(record, dataset=other.dataset) for record in runs_of(ablation)[:3]]
     write_records(tmp_path / "short.jsonl", [*wide, *narrow])
     assert len(read_records(tmp_path / "short.jsonl", ablation)[1]) == 6
@@ -310,9 +310,9 @@ def test_a_changed_config_disowns_its_published_records(published: Path) -> None
 
 def test_only_what_the_config_describes_is_published(project: Path, ablation: Ablation) -> None:
     configs = project / "configs"
-    ablation.arms["wide"].data.directory = "/elsewhere"
+    ablation.arms["wide"] = ablation.arms["wide"].override({"data.directory": "/elsewhere"})
     check_publishable(ablation, configs)
-    ablation.arms["wide"].train.epochs = 2.0
+    ablation.arms["wide"] = ablation.arms["wide"].override({"train.epochs": 2.0})
     words = r"from .*widths\.py, which has it otherwise: arms\.wide\.train\.epochs = 2\.0, not"
     with pytest.raises(CannotPublish, match=words):
         check_publishable(ablation, configs)
@@ -407,8 +407,11 @@ def test_the_summary_names_what_is_not_the_usual_metric_and_the_data(
 def test_the_section_says_whose_rate_stands_at_an_end(
     ablation: Ablation, records_of: Callable[..., list[Record]]
 ) -> None:
-    arms = {arm: recipe.copy_and_resolve_references() for arm, recipe in ablation.arms.items()}
-    arms["wide"].optimizer.learning_rate, arms["narrow"].optimizer.learning_rate = 0.3, 0.1
+    rates = {"wide": 0.3, "narrow": 0.1}
+    arms = {
+        arm: recipe.override({"optimizer.learning_rate": rates[arm]})
+        for arm, recipe in ablation.arms.items()
+    }
     chosen = replace(ablation, arms=arms, rates=(0.03, 0.1, 0.3))
     page = overview({"cpu": [Result(chosen, records_of({"wide": [1.0], "narrow": [2.0]}))]})
     assert "at the edge of these, so that a better may lie beyond: wide." in page

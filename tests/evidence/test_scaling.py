@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab import data
 from cnnlab.analysis import summarize
 from cnnlab.analysis.chips import CHIPS
 from cnnlab.analysis.measured import MEASURED
@@ -73,9 +74,9 @@ def test_predictions_lie_between_the_bounds():
 
 def test_parts_of_a_batch_have_norms_that_do_not_wait():
     def waits(norm: str, groups: int) -> float:
-        recipe = scaling.default_recipe()
-        recipe.model.name = f"INPUT -> CONV3-4 -> {norm}RELU -> GAP -> FC"
-        recipe.model.batch_norm_groups, recipe.train.steps = groups, 1
+        recipe = scaling.Recipe()
+        recipe = recipe.override({"model.name": f"INPUT -> CONV3-4 -> {norm}RELU -> GAP -> FC"})
+        recipe = recipe.override({"model.batch_norm_groups": groups, "train.steps": 1})
         return scaling.step_work(recipe, scaling.DATA["digits"], 8).waits
 
     # Mean, variance, and both backward; what is left counts the errors.
@@ -83,15 +84,12 @@ def test_parts_of_a_batch_have_norms_that_do_not_wait():
     assert waits("BN -> ", 2) == waits("", 1) == 1
 
 
-def test_unknown_data_are_told():
-    recipe = scaling.default_recipe()
-    recipe.data.name = "cifar"
-    with pytest.raises(ValueError, match="cifar10"):
-        scaling.preset_run(recipe)
+def test_every_data_set_is_known():
+    assert set(scaling.DATA) == set(data.names())
 
 
 def test_runs_that_choose_a_rate_count_too(monkeypatch):
-    recipe = scaling.default_recipe()
+    recipe = scaling.Recipe()
     run = scaling.Run(7, 1.0, [True] * 4, [1.0] * 4, [2.0] * 4, [3.0] * 4)
     arms = dict.fromkeys("ab", recipe)
     tuned = Ablation("nets", "paper", None, arms, seeds=3, rates=(0.1, 0.2))

@@ -21,7 +21,7 @@ from cnnlab.evidence.caption import caption
 from cnnlab.evidence.selection import at_the_edge, choose_rates, selection_recipes
 from cnnlab.evidence.tables import readable_arms
 from cnnlab.training import OutOfMemory, RecipeError, Record
-from cnnlab.training.recipe import dataset_of, identity
+from cnnlab.training.recipe import Recipe, dataset_of, identity
 
 CLAIM = {
     "id": "T1",
@@ -54,7 +54,7 @@ def ablation() -> Ablation:
 def record_of(records_of: Callable[..., list[Record]]) -> Callable[..., Record]:
     """Makes the record of a recipe."""
 
-    def make(recipe: ConfigDict, validation: float = 50.0, test: float = 50.0) -> Record:
+    def make(recipe: Recipe, validation: float = 50.0, test: float = 50.0) -> Record:
         metrics = {"validation_error": validation, "test_error": test}
         (record,) = records_of({recipe.arm: [0.0]}, metrics=metrics, config=identity(recipe))
         data = {**record.dataset, "fingerprint": dataset_of(recipe).fingerprint}
@@ -141,7 +141,7 @@ def test_what_is_missing_is_run_and_the_choice_made(
 ) -> None:
     done, ledger = [], Ledger(tmp_path)
 
-    def execute(recipe: ConfigDict, folder: Path) -> Record:
+    def execute(recipe: Recipe, folder: Path) -> Record:
         (record,) = (r for r in told if r.config == identity(recipe))
         record.write(folder / "record.json")
         done.append((recipe.arm, recipe.optimizer.learning_rate))
@@ -154,7 +154,7 @@ def test_what_is_missing_is_run_and_the_choice_made(
 
 
 def test_a_run_that_fails_is_told(ablation: Ablation, tmp_path: Path) -> None:
-    def execute(recipe: ConfigDict, folder: Path) -> Record:
+    def execute(recipe: Recipe, folder: Path) -> Record:
         raise OutOfMemory(f"{recipe.arm} seed {recipe.seed}: why")
 
     with pytest.raises(RateNotChosen, match=r"^T1: .* failed\. wide seed 1000: why$"):

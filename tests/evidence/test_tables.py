@@ -13,7 +13,7 @@ from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.report import print_report, report_latex, report_markdown
 from cnnlab.evidence.tables import arms_table, comparisons_table, readable_arms
 from cnnlab.evidence.verdict import judge_claim
-from cnnlab.training import default_recipe
+from cnnlab.training import Recipe
 from cnnlab.training.record import Record
 
 # By hand: 28 ± 0.878 is 2.776445 * sqrt(0.5 / 5); 25 ± 2.484 is 4.302653 * sqrt(1 / 3). Their
@@ -62,7 +62,7 @@ def squeezed(text: str) -> str:
 
 
 def ablation_of(claim: Claim, arms: Sequence[str], **more: object) -> Ablation:
-    recipes = {arm: default_recipe() for arm in arms}
+    recipes = {arm: Recipe() for arm in arms}
     return Ablation("stacks", "cpu", claim, recipes, seeds=5, **more)  # type: ignore[arg-type]
 
 

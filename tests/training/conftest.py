@@ -8,31 +8,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
 from cnnlab.data import Dataset, Images
-from cnnlab.training import Record, default_recipe
+from cnnlab.training import Recipe, Record
 from cnnlab.training.programs import Programs, compile_programs
 from cnnlab.training.progress import Display
 
 NET = "INPUT -> AVGPOOL4 -> CONV3-4 -> BN -> RELU -> FC"
 
-Change = Callable[..., ConfigDict]
+Change = Callable[..., Recipe]
 
 
 @pytest.fixture(scope="session")
 def make_recipe() -> Change:
     """Makes a recipe on digits, 39 steps an epoch: ``make_recipe({"train.steps": 60})``."""
 
-    def make(changes: dict[str, object] | None = None) -> ConfigDict:
-        recipe = default_recipe()
-        recipe.model.name = NET
-        recipe.train.update(batch_size=32, log_steps=1)
-        recipe.augment.update(crop_padding=2, flip=False)
-        recipe.update_from_flattened_dict(changes or {})
-        return recipe
+    def make(changes: dict[str, object] | None = None) -> Recipe:
+        tiny = {"model.name": NET, "train.batch_size": 32, "train.log_steps": 1}
+        tiny |= {"augment.crop_padding": 2, "augment.flip": False}
+        return Recipe().override(tiny).override(changes or {})
 
     return make
 
@@ -40,14 +36,14 @@ def make_recipe() -> Change:
 class Finished(NamedTuple):
     """A run that nothing interrupted."""
 
-    recipe: ConfigDict
+    recipe: Recipe
     folder: Path
     record: Record
     printed: str
 
 
 @pytest.fixture(scope="session")
-def two_epochs(make_recipe: Change) -> Callable[[], ConfigDict]:
+def two_epochs(make_recipe: Change) -> Callable[[], Recipe]:
     """Makes the recipe of `finished`: evaluated at 20, 40, 60; saved at 25, 50, 75 and 78."""
     changes = {
         "train.epochs": 2.0,
@@ -61,7 +57,7 @@ def two_epochs(make_recipe: Change) -> Callable[[], ConfigDict]:
 
 @pytest.fixture(scope="session")
 def finished(
-    two_epochs: Callable[[], ConfigDict], tmp_path_factory: pytest.TempPathFactory
+    two_epochs: Callable[[], Recipe], tmp_path_factory: pytest.TempPathFactory
 ) -> Finished:
     folder, printed = tmp_path_factory.mktemp("finished") / "run", io.StringIO()
     record = training.run(two_epochs(), folder, Console(file=printed))

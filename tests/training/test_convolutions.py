@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from cnnlab import training
 from cnnlab.data import Dataset
@@ -16,6 +15,7 @@ from cnnlab.training import UnusableFolder
 from cnnlab.training.environment import environment
 from cnnlab.training.feed import training_set
 from cnnlab.training.programs import Programs, compile_programs
+from cnnlab.training.recipe import Recipe
 from cnnlab.training.state import State
 
 NET = "INPUT -> CONV3-16 -> BN -> RELU -> POOL2 -> FC"
@@ -32,7 +32,7 @@ def by(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 @pytest.mark.parametrize("groups", [1, 2])
 def test_as_many_steps_by_either(
     by: Callable[[str], None],
-    make_recipe: Callable[..., ConfigDict],
+    make_recipe: Callable[..., Recipe],
     tiny: Dataset,
     groups: int,
 ) -> None:
@@ -83,7 +83,7 @@ def test_the_record_says_who(by: Callable[[str], None]) -> None:
 @pytest.mark.parametrize("begun", [{"convolutions": "onednn 2023.2.0"}, {}])
 def test_a_run_goes_on_with_what_it_was_begun_with(
     by: Callable[[str], None],
-    make_recipe: Callable[..., ConfigDict],
+    make_recipe: Callable[..., Recipe],
     tmp_path: Path,
     begun: dict[str, str],
 ) -> None:

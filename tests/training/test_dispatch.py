@@ -10,7 +10,6 @@ import jax
 import pytest
 from jax import Array
 from jax._src.array import ArrayImpl
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
@@ -21,7 +20,7 @@ from cnnlab.training.feed import training_set
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.loop import Loop
 from cnnlab.training.programs import Programs, compile_programs, dispatch_lengths
-from cnnlab.training.recipe import Plan
+from cnnlab.training.recipe import Plan, Recipe
 from cnnlab.training.record import Record
 
 PLANS = [
@@ -109,7 +108,7 @@ def test_there_are_few_programs() -> None:
 
 
 @pytest.fixture(scope="module")
-def recipe(make_recipe: Callable[..., ConfigDict]) -> Callable[[], ConfigDict]:
+def recipe(make_recipe: Callable[..., Recipe]) -> Callable[[], Recipe]:
     changes = {
         "train.epochs": 2.0,
         "train.evaluate_steps": 20,
@@ -122,7 +121,7 @@ def recipe(make_recipe: Callable[..., ConfigDict]) -> Callable[[], ConfigDict]:
     return lambda: make_recipe(changes)
 
 
-def trained(recipe: ConfigDict, folder: Path) -> tuple[Record, list[dict[str, float]]]:
+def trained(recipe: Recipe, folder: Path) -> tuple[Record, list[dict[str, float]]]:
     record = training.run(recipe, folder, Console(file=io.StringIO()))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     timeless = [{k: v for k, v in line.items() if "_second" not in k} for line in lines]
@@ -130,7 +129,7 @@ def trained(recipe: ConfigDict, folder: Path) -> tuple[Record, list[dict[str, fl
 
 
 def test_scanned_is_the_run_that_goes_step_by_step(
-    recipe: Callable[[], ConfigDict],
+    recipe: Callable[[], Recipe],
     tmp_path: Path,
     crash_at: Callable[[int], type[Exception]],
     monkeypatch: pytest.MonkeyPatch,
@@ -153,7 +152,7 @@ def test_scanned_is_the_run_that_goes_step_by_step(
 
 @pytest.mark.parametrize("many", [False, True])
 def test_between_reports_nothing_goes_to_the_device_or_comes_back(
-    make_recipe: Callable[..., ConfigDict],
+    make_recipe: Callable[..., Recipe],
     tiny: Dataset,
     monkeypatch: pytest.MonkeyPatch,
     many: bool,
@@ -194,7 +193,7 @@ def test_between_reports_nothing_goes_to_the_device_or_comes_back(
 
 
 def test_each_program_takes_the_place_of_the_state_it_is_given(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_recipe: Callable[..., Recipe], tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"model.name": "INPUT -> FC", "train.batch_size": 1, "train.steps": 20}
     changes |= {"augment.crop_padding": 1, "train.log_steps": 100}

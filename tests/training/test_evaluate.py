@@ -5,12 +5,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from cnnlab.data import Dataset, Images
 from cnnlab.training.evaluate import evaluate
 from cnnlab.training.feed import training_set
 from cnnlab.training.programs import Programs, compile_programs
+from cnnlab.training.recipe import Recipe
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 6, 7, 20])
@@ -75,7 +75,7 @@ def test_the_mean_of_several_views_logits_is_scored(
 
 
 def test_images_prepared_before_are_taken_as_they_are(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+    make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
     """In training and in evaluation: a linear net's own losses on the numbers given."""
 

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from cnnlab import activations, data, models, training
@@ -24,6 +23,7 @@ from cnnlab.data import Dataset
 from cnnlab.training import Record, scene
 from cnnlab.training import live as live_module
 from cnnlab.training.live import CannotServe, Live, _address, serving
+from cnnlab.training.recipe import Recipe
 from cnnlab.training.snapshot import Camera, Snapshot, Volume, _shown
 from cnnlab.training.state import State
 
@@ -218,7 +218,7 @@ class Watched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def watched(
-    two_epochs: Callable[[], ConfigDict], tmp_path_factory: pytest.TempPathFactory
+    two_epochs: Callable[[], Recipe], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched") / "run"
     with serving("0") as live:
@@ -266,14 +266,14 @@ def test_the_journal_is_what_is_told(watched: Watched) -> None:
 
 
 def test_the_page(
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     live: Live,
     at_step: Any,
     visit: Any,
     tmp_path: Path,
 ) -> None:
     recipe = two_epochs()
-    recipe.arm = HOSTILE
+    recipe = recipe.override({"arm": HOSTILE})
     page = visit(live.url)
     assert page.inner_text("#status") == "no run has begun yet"
     with at_every_step() as kept:

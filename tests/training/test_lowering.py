@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import pytest
 from config_files import ablation, stand_in, summary
-from ml_collections import ConfigDict
 
 from cnnlab.data import open_dataset
 from cnnlab.training.programs import functions
+from cnnlab.training.recipe import Recipe
 from cnnlab.training.step import epoch_order, repeat
 
 PLATFORMS = ("cuda", "tpu")
@@ -19,8 +19,8 @@ PLATFORMS = ("cuda", "tpu")
 
 def test_a_streamed_recipe_lowers(imagenet: Path) -> None:
     """ResNet-50 on ImageNet; the batch comes as the photographs' bytes, and is not donated."""
-    recipe = ablation("imagenet_resnet50", "paper").recipe("stride_in_3x3", 0).unlock()
-    recipe.train.batch_size = 8  # of 54 images
+    recipe = ablation("imagenet_resnet50", "paper").recipe("stride_in_3x3", 0)
+    recipe = recipe.override({"train.batch_size": 8})  # of 54 images
     dataset = open_dataset("imagenet2012", directory=imagenet, image_size=224)
     found, key = functions(recipe, dataset), jax.random.key(0)
     fed = found.feed.shapes()
@@ -48,7 +48,7 @@ def convolutions(module: str) -> list[str]:
     return re.findall(r"stablehlo\.convolution.*-> tensor<[0-9x]*x(\w+)>", module)
 
 
-def lowered(recipe: ConfigDict, times: int) -> tuple[Iterator[str], int]:
+def lowered(recipe: Recipe, times: int) -> tuple[Iterator[str], int]:
     """The step, so many times, as StableHLO; and how many arrays the state has."""
     dataset, key = stand_in(recipe), jax.random.key(0)
     found, batch = functions(recipe, dataset), recipe.train.batch_size
@@ -77,9 +77,9 @@ ARMS = [
 def test_a_published_recipe_lowers_for_gpu_and_tpu(
     name: str, preset: str, arm: str, dtype: str
 ) -> None:
-    recipe = ablation(name, preset).recipe(arm, 0).unlock()
-    recipe.model.dtype = dtype
-    recipe.train.batch_size = min(recipe.train.batch_size, 128)  # of 200 images
+    recipe = ablation(name, preset).recipe(arm, 0)
+    batch = min(recipe.train.batch_size, 128)  # of 200 images
+    recipe = recipe.override({"model.dtype": dtype, "train.batch_size": batch})
     texts, leaves = lowered(recipe, times=8)
     layers, fixed = (
         sum(kind in row.notation for row in summary(recipe).rows) for kind in ("CONV", "WHITEN")

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
+from cnnlab.training import Recipe
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -21,27 +21,25 @@ EIGHT = """
 import json, sys
 import jax
 from pathlib import Path
-from ml_collections import ConfigDict
 from rich.console import Console
 from cnnlab import data, training
 from cnnlab.training.programs import compile_programs
-from cnnlab.training.recipe import default_recipe
+from cnnlab.training.recipe import Recipe
 
 assert jax.device_count() == 8
 for folder in map(Path, sys.argv[1:]):
-    recipe = default_recipe()
-    recipe.update(json.loads((folder / "recipe.json").read_text()))
+    recipe = Recipe().override(json.loads((folder / "recipe.json").read_text()))
     training.run(recipe, folder / "run", Console(quiet=True))
     programs = compile_programs(recipe, data.open_dataset(recipe.data.name))
     (folder / "hlo.txt").write_text(programs.train_steps[1].as_text())
 """
 
 
-def on_eight(recipes: dict[Path, ConfigDict]) -> None:
+def on_eight(recipes: dict[Path, Recipe]) -> None:
     """Runs each recipe in its folder, in another process that has eight devices."""
     for folder, recipe in recipes.items():
         folder.mkdir()
-        (folder / "recipe.json").write_text(recipe.to_json())
+        (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     flags = "--xla_force_host_platform_device_count=8"
     subprocess.run(
         [sys.executable, "-c", EIGHT, *recipes],
@@ -60,7 +58,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def recipes(make_recipe: Callable[..., ConfigDict]) -> dict[str, ConfigDict]:
+def recipes(make_recipe: Callable[..., Recipe]) -> dict[str, Recipe]:
     """A batch normalised as a whole, and in eight groups; everything random is in both."""
     changes = {
         "model.name": "INPUT -> AVGPOOL4 -> CONV3-4 -> BN -> RELU -> DROP0.3 -> FC",
@@ -77,7 +75,7 @@ def recipes(make_recipe: Callable[..., ConfigDict]) -> dict[str, ConfigDict]:
 
 
 @pytest.fixture(scope="module")
-def eight(recipes: dict[str, ConfigDict], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def eight(recipes: dict[str, Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
     home: Path = tmp_path_factory.mktemp("eight")
     on_eight({home / name: recipe for name, recipe in recipes.items()})
     return home
@@ -85,7 +83,7 @@ def eight(recipes: dict[str, ConfigDict], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("name", ["whole", "groups"])
 def test_the_same_run_on_one_device_and_on_eight(
-    recipes: dict[str, ConfigDict], eight: Path, tmp_path: Path, name: str
+    recipes: dict[str, Recipe], eight: Path, tmp_path: Path, name: str
 ) -> None:
     record = training.run(recipes[name], tmp_path, QUIET)
     lines, others = curve(tmp_path), curve(eight / name / "run")
@@ -113,7 +111,7 @@ def test_each_device_convolves_its_share_and_no_norm_of_a_group_waits(eight: Pat
 
 
 def test_a_batch_that_cannot_be_shared(
-    make_recipe: Callable[..., ConfigDict], monkeypatch: pytest.MonkeyPatch
+    make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe({"train.steps": 9})
     training.inspect(recipe)

@@ -15,7 +15,7 @@ from cnnlab.analysis.lesion import blocks, some
 from cnnlab.analysis.shift import REACH, logit_change, offsets
 from cnnlab.data import Dataset, Images
 from cnnlab.models.resnet import ResNet
-from cnnlab.training import RecipeError, default_recipe, probes
+from cnnlab.training import Recipe, RecipeError, probes
 from cnnlab.training.probes import PROBES, Trained
 
 SIDE, NUMBER = 12, 30
@@ -147,8 +147,8 @@ class TestLesion:
         assert set(found) == set(PROBES["lesion"].metrics)
 
     def test_a_net_without_blocks_is_refused_before_it_is_trained(self, tmp_path: Path) -> None:
-        recipe = default_recipe()
-        recipe.model.name, recipe.train.steps, recipe.probe = "INPUT -> FC", 9, "lesion"
+        recipe = Recipe()
+        recipe = recipe.override({"model.name": "INPUT -> FC", "train.steps": 9, "probe": "lesion"})
         with pytest.raises(RecipeError, match=r"probe = 'lesion': .*residual blocks"):
             training.run(recipe, tmp_path / "run")
         assert not (tmp_path / "run").exists()

@@ -6,11 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
 from cnnlab import models
 from cnnlab.training.optimizer import decay_mask, learning_rate, norm_biases, optimizer
-from cnnlab.training.recipe import plan
+from cnnlab.training.recipe import Recipe, plan
 
 PARAMS = {
     "conv1": {"kernel": np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)},
@@ -19,13 +18,13 @@ PARAMS = {
 LEAVES = (("conv1", "kernel"), ("bn1", "scale"), ("bn1", "bias"))
 
 
-def schedule(recipe: ConfigDict) -> Callable[[int], float]:
+def schedule(recipe: Recipe) -> Callable[[int], float]:
     rate = learning_rate(recipe, plan(recipe, 1257))
     return lambda step: float(rate(step))
 
 
 @pytest.mark.parametrize("warmup", [0, 20])
-def test_step_schedule(make_recipe: Callable[..., ConfigDict], warmup: int) -> None:
+def test_step_schedule(make_recipe: Callable[..., Recipe], warmup: int) -> None:
     rate = schedule(
         make_recipe(
             {
@@ -46,7 +45,7 @@ def test_step_schedule(make_recipe: Callable[..., ConfigDict], warmup: int) -> N
 
 @pytest.mark.parametrize("warmup", [0, 10])
 @pytest.mark.parametrize("name", ["cosine", "linear"])
-def test_decay_to_zero(make_recipe: Callable[..., ConfigDict], name: str, warmup: int) -> None:
+def test_decay_to_zero(make_recipe: Callable[..., Recipe], name: str, warmup: int) -> None:
     recipe = make_recipe(
         {"train.steps": 60, "schedule.name": name, "optimizer.learning_rate": 0.3}
         | {"schedule.warmup_steps": warmup}
@@ -62,7 +61,7 @@ def test_decay_to_zero(make_recipe: Callable[..., ConfigDict], name: str, warmup
 
 @pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_from_a_fraction_of_the_peak_to_another(
-    make_recipe: Callable[..., ConfigDict], name: str
+    make_recipe: Callable[..., Recipe], name: str
 ) -> None:
     rate = schedule(
         make_recipe(
@@ -75,7 +74,7 @@ def test_from_a_fraction_of_the_peak_to_another(
     assert {step: rate(step) for step in expected} == pytest.approx(expected)
 
 
-def test_constant_warmup_is_that_of_resnet110(make_recipe: Callable[..., ConfigDict]) -> None:
+def test_constant_warmup_is_that_of_resnet110(make_recipe: Callable[..., Recipe]) -> None:
     """0.01 for 400 steps, then 0.1, divided by 10 at 32,000 and 48,000 of 64,000."""
     rate = schedule(
         make_recipe(
@@ -89,7 +88,7 @@ def test_constant_warmup_is_that_of_resnet110(make_recipe: Callable[..., ConfigD
 
 
 def test_milestones_that_fall_on_one_step_both_count(
-    make_recipe: Callable[..., ConfigDict],
+    make_recipe: Callable[..., Recipe],
 ) -> None:
     changes = {"train.steps": 4, "schedule.name": "step", "schedule.milestones": (0.5, 0.51)}
     rate = schedule(make_recipe(changes | {"optimizer.learning_rate": 1.0}))
@@ -128,7 +127,7 @@ def gradients(steps: int) -> list[dict[str, dict[str, np.ndarray]]]:
     return [jax.tree.map(like, PARAMS) for _ in range(steps)]
 
 
-def train(recipe: ConfigDict, steps: int) -> dict[str, dict[str, np.ndarray]]:
+def train(recipe: Recipe, steps: int) -> dict[str, dict[str, np.ndarray]]:
     adapt, params = optimizer(recipe, plan(recipe, 1257)), PARAMS
     state, update = adapt.init(params), jax.jit(adapt.update)
     for gradient in gradients(steps):
@@ -138,7 +137,7 @@ def train(recipe: ConfigDict, steps: int) -> dict[str, dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_sgd_against_a_loop(make_recipe: Callable[..., ConfigDict], nesterov: bool) -> None:
+def test_sgd_against_a_loop(make_recipe: Callable[..., Recipe], nesterov: bool) -> None:
     recipe = make_recipe(
         {
             "train.steps": 8,
@@ -159,7 +158,7 @@ def test_sgd_against_a_loop(make_recipe: Callable[..., ConfigDict], nesterov: bo
         np.testing.assert_allclose(trained[layer][name], p, rtol=1e-5)
 
 
-def test_adamw_against_a_loop(make_recipe: Callable[..., ConfigDict]) -> None:
+def test_adamw_against_a_loop(make_recipe: Callable[..., Recipe]) -> None:
     recipe = make_recipe(
         {
             "train.steps": 8,
@@ -186,9 +185,7 @@ def test_adamw_against_a_loop(make_recipe: Callable[..., ConfigDict]) -> None:
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_weight_decay_moves_kernels_alone(
-    make_recipe: Callable[..., ConfigDict], name: str
-) -> None:
+def test_weight_decay_moves_kernels_alone(make_recipe: Callable[..., Recipe], name: str) -> None:
     changes = {"train.steps": 8, "optimizer.name": name}
     without, heavy = (
         train(make_recipe(changes | {"optimizer.weight_decay": decay}), steps=1)
@@ -201,7 +198,7 @@ def test_weight_decay_moves_kernels_alone(
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_biases_of_norms_at_a_rate_of_their_own(
-    make_recipe: Callable[..., ConfigDict], name: str
+    make_recipe: Callable[..., Recipe], name: str
 ) -> None:
     changes = {"train.steps": 8, "optimizer.name": name, "optimizer.learning_rate": 0.01}
     plain = train(make_recipe(changes), 3)

@@ -5,11 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
-from cnnlab.training import RecipeError, UnusableFolder, default_recipe, probes
+from cnnlab.training import Recipe, RecipeError, UnusableFolder, probes
 from cnnlab.training.probes import PROBES, Probe, Trained, load, metrics_of
 from cnnlab.training.record import METRICS
 
@@ -49,7 +48,7 @@ def test_the_gap_is_between_test_images_and_training_images_as_they_are(
 
 
 def test_what_a_probe_finds_joins_the_record(
-    two_epochs: Callable[[], ConfigDict], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    two_epochs: Callable[[], Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[Trained] = []
 
@@ -58,11 +57,10 @@ def test_what_a_probe_finds_joins_the_record(
         return {"number": 7.0}
 
     monkeypatch.setitem(PROBES, "noted", Probe({"number": "a number"}, measure))
-    recipe = two_epochs()
-    recipe.update_from_flattened_dict(
-        {"probe": "noted", "seed": 3, "train.epochs": 0.0, "train.steps": 25}
+    recipe = two_epochs().override(
+        {"probe": "noted", "seed": 3, "train": {"epochs": 0, "steps": 25}}
     )
-    recipe.optimizer.ema_decay = 0.9
+    recipe = recipe.override({"optimizer.ema_decay": 0.9})
     record = training.run(recipe, tmp_path, QUIET)
     assert (record.metrics["number"], len(seen), seen[0].seed) == (7.0, 1, 3)
     assert set(record.metrics) == set(metrics_of(recipe)) == {*METRICS, "number"}
@@ -70,17 +68,17 @@ def test_what_a_probe_finds_joins_the_record(
 
 
 def test_an_unknown_probe_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
-    recipe = default_recipe()
-    recipe.model.name, recipe.train.steps, recipe.probe = "INPUT -> FC", 9, "gpa"
+    recipe = Recipe()
+    recipe = recipe.override({"model.name": "INPUT -> FC", "train.steps": 9, "probe": "gpa"})
     with pytest.raises(RecipeError, match=r"unknown probe: 'gpa'; choices: .*did you mean 'gap'\?"):
         training.inspect(recipe)
     assert probes.probe("") is None
 
 
 def test_no_probe_of_a_network_that_may_not_be(tmp_path: Path) -> None:
-    recipe = default_recipe()
-    recipe.model.name, recipe.train.steps, recipe.probe = "INPUT -> FC", 9, "gap"
-    recipe.train.on_divergence = "chance"
+    recipe = Recipe()
+    recipe = recipe.override({"model.name": "INPUT -> FC", "train.steps": 9, "probe": "gap"})
+    recipe = recipe.override({"train.on_divergence": "chance"})
     with pytest.raises(RecipeError, match=r"probe = 'gap' has no network .*'chance'"):
         training.run(recipe, tmp_path / "run", QUIET)
     assert not (tmp_path / "run").exists()

@@ -15,17 +15,17 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 import pytest
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import training
 from cnnlab.evidence import Ablation
 from cnnlab.training import EXIT_INTERRUPTED, Interrupted, Record, SaveFailed, environment
+from cnnlab.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
 
-def resume(recipe: ConfigDict, folder: Path) -> tuple[Record, str]:
+def resume(recipe: Recipe, folder: Path) -> tuple[Record, str]:
     printed = io.StringIO()
     return training.run(recipe, folder, Console(file=printed)), printed.getvalue()
 
@@ -36,7 +36,7 @@ def resume(recipe: ConfigDict, folder: Path) -> tuple[Record, str]:
 )
 def test_dying_at_any_step(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     crash_at: Callable[[int], type[Exception]],
     monkeypatch: pytest.MonkeyPatch,
@@ -67,7 +67,7 @@ def assert_journal_is_that_of(whole: Path, taken_up: Path) -> None:
 @pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, 33), (signal.SIGINT, 78)])
 def test_a_signal_saves_at_that_step_and_stops(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     at_step: Callable[[int, Callable[[], object]], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -93,7 +93,7 @@ def cut_off_at_the_end(finished: Any, folder: Path) -> Path:
 
 
 def test_what_another_commit_began_says_so(
-    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path
+    finished: Any, two_epochs: Callable[[], Recipe], tmp_path: Path
 ) -> None:
     folder = cut_off_at_the_end(finished, tmp_path / "run")
     facts = json.loads((folder / "environment.json").read_text())
@@ -109,7 +109,7 @@ def test_what_another_commit_began_says_so(
 @pytest.mark.parametrize(("damaged", "goes_on_from"), [([78], 75), ([75, 78], None)])
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     damaged: list[int],
@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(
 
 def test_a_save_that_fails_stops_the_run_with_its_last_checkpoint_whole(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -202,7 +202,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ConfigDict, bytes]]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, bytes]]:
     """What the command runs, and the record it gives where nothing interrupts it."""
     with pytest.MonkeyPatch.context() as patch:
         # A commit made while these tests run shall not make the records differ.
@@ -250,7 +250,7 @@ slow = pytest.mark.slow
     ],
 )
 def test_a_killed_process(
-    uninterrupted: tuple[ConfigDict, bytes], tmp_path: Path, act: str, left: list[str]
+    uninterrupted: tuple[Recipe, bytes], tmp_path: Path, act: str, left: list[str]
 ) -> None:
     recipe, expected = uninterrupted
     assert launch(tmp_path, act).returncode == -signal.SIGKILL
@@ -261,7 +261,7 @@ def test_a_killed_process(
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=slow)])
 def test_a_process_asked_to_stop(
-    uninterrupted: tuple[ConfigDict, bytes], tmp_path: Path, name: str
+    uninterrupted: tuple[Recipe, bytes], tmp_path: Path, name: str
 ) -> None:
     recipe, expected = uninterrupted
     done = launch(tmp_path, f"at_step(signal.{name}, 33)")
@@ -274,7 +274,7 @@ def test_a_process_asked_to_stop(
 
 
 @pytest.mark.slow
-def test_cut_off_again_and_again(uninterrupted: tuple[ConfigDict, bytes], tmp_path: Path) -> None:
+def test_cut_off_again_and_again(uninterrupted: tuple[Recipe, bytes], tmp_path: Path) -> None:
     _, expected = uninterrupted
     for act in (
         "at_step(signal.SIGKILL, 5)",

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import data, training
@@ -25,7 +24,7 @@ from cnnlab.training.environment import environment
 from cnnlab.training.feed import training_set
 from cnnlab.training.loop import Loop
 from cnnlab.training.programs import Programs, compile_programs
-from cnnlab.training.recipe import identity
+from cnnlab.training.recipe import Recipe, identity
 from cnnlab.training.state import State, digest
 
 run_module = sys.modules["cnnlab.training.run"]  # the package's `run` is the function
@@ -102,7 +101,7 @@ def test_a_finished_run_is_read_and_not_run_again(
 
 def test_same_seed_same_record_other_seed_other_parameters_and_nothing_compiled(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -129,7 +128,7 @@ def test_same_seed_same_record_other_seed_other_parameters_and_nothing_compiled(
 
 
 def test_the_test_split_is_read_when_all_training_is_over(
-    two_epochs: Callable[[], ConfigDict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_epochs: Callable[[], Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, split = [], Dataset.split
 
@@ -180,7 +179,7 @@ def test_every_override_changes_what_is_learnt(
 
 @pytest.mark.slow
 def test_a_loss_that_explodes_leaves_the_last_good_checkpoint(
-    make_recipe: Callable[..., ConfigDict], tmp_path: Path
+    make_recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     recipe = make_recipe(
         {
@@ -215,14 +214,14 @@ def test_a_loss_that_explodes_leaves_the_last_good_checkpoint(
     ],
 )
 def test_parameters_spoilt_by_a_step_are_not_saved(
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     step: int,
     reason: str,
     kept: int,
 ) -> None:
-    def compile_spoilt(recipe: ConfigDict, dataset: Dataset) -> Programs:
+    def compile_spoilt(recipe: Recipe, dataset: Dataset) -> Programs:
         programs = compile_programs(recipe, dataset)
 
         def train_step(*arguments: Any) -> State:
@@ -241,7 +240,7 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
     assert not (tmp_path / "fails" / "record.json").exists()
 
     recipe = two_epochs()
-    recipe.train.on_divergence = "chance"
+    recipe = recipe.override({"train.on_divergence": "chance"})
     record = training.run(recipe, tmp_path / "guesses", QUIET)
     assert record.diverged
     assert (record.steps, record.parameters) == (step, "")
@@ -254,7 +253,7 @@ def test_parameters_spoilt_by_a_step_are_not_saved(
 def test_too_little_memory_is_told_in_a_line(
     make_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compile_large(recipe: ConfigDict, dataset: Dataset) -> Programs:
+    def compile_large(recipe: Recipe, dataset: Dataset) -> Programs:
         jax.jit(lambda: jax.numpy.zeros(2**50, jax.numpy.int8))()
         raise AssertionError("there was enough")
 
@@ -271,7 +270,7 @@ def test_too_little_memory_is_told_in_a_line(
 def test_another_error_of_xlas_is_left_as_it_is(
     make_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(recipe: ConfigDict, dataset: Dataset) -> Programs:
+    def fail(recipe: Recipe, dataset: Dataset) -> Programs:
         raise jax.errors.JaxRuntimeError("INTERNAL: why")
 
     monkeypatch.setattr(run_module, "compile_programs", fail)
@@ -294,7 +293,7 @@ def test_another_error_of_xlas_is_left_as_it_is(
     ],
 )
 def test_a_mistake_is_found_before_anything_is_written_or_loaded(
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     change: dict[str, Any],
@@ -302,19 +301,19 @@ def test_a_mistake_is_found_before_anything_is_written_or_loaded(
     words: str,
 ) -> None:
     monkeypatch.setattr(Dataset, "split", lambda self, name: pytest.fail("reads data"))
-    recipe = two_epochs().unlock()
+    recipe = two_epochs()
     for key, value in change.items():
-        recipe.update({key.split(".")[0]: {key.split(".")[1]: value}})
+        recipe = recipe.override({key.split(".")[0]: {key.split(".")[1]: value}})
     with pytest.raises(kind, match=words):
         training.run(recipe, tmp_path / "run", QUIET)
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_data_are_said_before_anything_is_written(
-    two_epochs: Callable[[], ConfigDict], tmp_path: Path
+    two_epochs: Callable[[], Recipe], tmp_path: Path
 ) -> None:
     recipe = two_epochs()
-    recipe.data.update(name="cifar10", directory=str(tmp_path / "nowhere"))
+    recipe = recipe.override({"data": dict(name="cifar10", directory=str(tmp_path / "nowhere"))})
     with pytest.raises(DataMissing, match="nowhere") as error:
         training.run(recipe, tmp_path / "run", QUIET)
     assert "prepare_data.py" in str(error.value)
@@ -322,11 +321,11 @@ def test_missing_data_are_said_before_anything_is_written(
 
 
 def test_a_folder_of_another_recipe(
-    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path
+    finished: Any, two_epochs: Callable[[], Recipe], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     recipe = two_epochs()
-    recipe.optimizer.weight_decay = 0.25
+    recipe = recipe.override({"optimizer.weight_decay": 0.25})
     with pytest.raises(UnusableFolder, match="another recipe"):
         training.run(recipe, folder, QUIET)
     assert Record.read(folder / "record.json") == finished.record
@@ -334,7 +333,7 @@ def test_a_folder_of_another_recipe(
 
 
 def test_a_folder_that_is_older_than_a_key(
-    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path
+    finished: Any, two_epochs: Callable[[], Recipe], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     old = identity(finished.recipe)
@@ -342,14 +341,12 @@ def test_a_folder_that_is_older_than_a_key(
     (folder / "config.json").write_text(json.dumps(old))
     assert training.run(two_epochs(), folder, QUIET) == finished.record
     recipe = two_epochs()
-    recipe.optimizer.ema_decay = 0.5
+    recipe = recipe.override({"optimizer.ema_decay": 0.5})
     with pytest.raises(UnusableFolder, match="another recipe"):
         training.run(recipe, folder, QUIET)
 
 
-def test_a_folder_that_cannot_be_written(
-    two_epochs: Callable[[], ConfigDict], tmp_path: Path
-) -> None:
+def test_a_folder_that_cannot_be_written(two_epochs: Callable[[], Recipe], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UnusableFolder, match=r"cannot write to .*file"):
@@ -357,7 +354,7 @@ def test_a_folder_that_cannot_be_written(
 
 
 def test_a_disk_without_room(
-    two_epochs: Callable[[], ConfigDict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_epochs: Callable[[], Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1234))
     with pytest.raises(UnusableFolder, match=r"1,234 bytes free; the run needs 16,9\d\d,\d\d\d"):

@@ -3,6 +3,7 @@
 import io
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -10,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import data, training
@@ -20,7 +20,7 @@ from cnnlab.training import placement
 from cnnlab.training.evaluate import evaluate
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.programs import build_model, compile_programs
-from cnnlab.training.recipe import RecipeError, check_recipe
+from cnnlab.training.recipe import Model, Recipe, RecipeError, check_recipe
 from cnnlab.training.record import METRICS
 from cnnlab.training.step import make_update
 
@@ -36,7 +36,7 @@ def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def recipe(make_recipe: Callable[..., ConfigDict], imagenet: Path) -> Callable[..., ConfigDict]:
+def recipe(make_recipe: Callable[..., Recipe], imagenet: Path) -> Callable[..., Recipe]:
     """Six steps an epoch of 54 images, two epochs."""
     plain = {
         "data.name": "imagenet2012",
@@ -55,12 +55,12 @@ def recipe(make_recipe: Callable[..., ConfigDict], imagenet: Path) -> Callable[.
     return lambda changes=(): make_recipe(plain | dict(changes))
 
 
-def open_(recipe: ConfigDict) -> Dataset:
+def open_(recipe: Recipe) -> Dataset:
     return data.open_dataset("imagenet2012", directory=recipe.data.directory, image_size=16)
 
 
 def test_a_run_cut_off_is_the_run_that_was_not(
-    recipe: Callable[..., ConfigDict],
+    recipe: Callable[..., Recipe],
     tmp_path: Path,
     crash_at: Callable[[int], type[Exception]],
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +80,7 @@ def test_a_run_cut_off_is_the_run_that_was_not(
     assert other.parameters != whole.parameters
 
 
-def test_a_step_is_the_update_on_its_batch(recipe: Callable[..., ConfigDict]) -> None:
+def test_a_step_is_the_update_on_its_batch(recipe: Callable[..., Recipe]) -> None:
     """Normalised by ImageNet's statistics, and the tally begins anew with the epoch."""
     streamed, key = recipe(), placement.key_of(0)
     dataset = open_(streamed)
@@ -103,7 +103,7 @@ def test_a_step_is_the_update_on_its_batch(recipe: Callable[..., ConfigDict]) ->
 
 
 def test_several_steps_at_once_are_for_what_lies_on_the_device(
-    recipe: Callable[..., ConfigDict], monkeypatch: pytest.MonkeyPatch
+    recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "many_at_once", lambda: True)
     changes = {"model.name": "INPUT -> FC", "train.log_steps": 10}
@@ -111,7 +111,7 @@ def test_several_steps_at_once_are_for_what_lies_on_the_device(
 
 
 @pytest.mark.parametrize("batch_size", [4, 13, 20])
-def test_every_image_is_evaluated_once(recipe: Callable[..., ConfigDict], batch_size: int) -> None:
+def test_every_image_is_evaluated_once(recipe: Callable[..., Recipe], batch_size: int) -> None:
     """The test images' labels are 60 to 72."""
 
     def label_is_loss(variables: float, images: Array, labels: Array) -> tuple[Array, Array]:
@@ -140,7 +140,7 @@ def test_every_image_is_evaluated_once(recipe: Callable[..., ConfigDict], batch_
     ],
 )
 def test_what_is_not_for_these_data(
-    recipe: Callable[..., ConfigDict], changes: dict[str, object], words: str
+    recipe: Callable[..., Recipe], changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(RecipeError, match=words):
         check_recipe(recipe(changes), data.names())
@@ -174,10 +174,9 @@ def test_the_published_recipe_runs(imagenet: Path, tmp_path: Path, network: str)
             "schedule.warmup_steps": 1,
         }
     )
-    published = Ablation.from_config(config).recipe("stride_in_3x3", 0).unlock()
+    published = Ablation.from_config(config).recipe("stride_in_3x3", 0)
     if network:
-        published.model.name = network
-        del published.model.options.version
+        published = replace(published, model=Model(name=network))
     record = training.run(published, tmp_path, QUIET)
     assert record.steps == 2
     assert record.config["augment"]["resized_crop"] == 0.08

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from cnnlab import models, ops
 from cnnlab.data import Dataset
@@ -17,7 +16,7 @@ from cnnlab.training.averaging import moving_average
 from cnnlab.training.feed import training_set
 from cnnlab.training.optimizer import optimizer
 from cnnlab.training.programs import Programs, build_model, compile_programs, functions
-from cnnlab.training.recipe import plan
+from cnnlab.training.recipe import Recipe, plan
 from cnnlab.training.state import State, create_state, digest
 from cnnlab.training.step import cross_entropy, epoch_order, turned, wrong
 
@@ -44,7 +43,7 @@ def advance(programs: Programs, tiny: Dataset, state: State, steps: int) -> Stat
     return state
 
 
-def by_hand(recipe: ConfigDict, tiny: Dataset, state: State, orders: list[np.ndarray]) -> dict:
+def by_hand(recipe: Recipe, tiny: Dataset, state: State, orders: list[np.ndarray]) -> dict:
     """Training step by step; SGD and averages in NumPy, the gradient of a loss spelt out."""
     model, (images, labels) = build_model(recipe, 3), tiny.split("train")
     pixels = images.astype(np.float32) / 255
@@ -89,7 +88,7 @@ def by_hand(recipe: ConfigDict, tiny: Dataset, state: State, orders: list[np.nda
 
 @pytest.mark.parametrize("lookahead", [0, 2])
 def test_five_steps_are_those_written_by_hand(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset, lookahead: int
+    make_recipe: Callable[..., Recipe], tiny: Dataset, lookahead: int
 ) -> None:
     changes = {"optimizer.lookahead": lookahead, "optimizer.ema_decay": 0.0} if lookahead else {}
     recipe = make_recipe(PLAIN | changes)
@@ -115,7 +114,7 @@ def test_five_steps_are_those_written_by_hand(
 
 
 def test_an_epochs_first_batch_begins_the_tally_anew(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+    make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
     programs = compile_programs(make_recipe(PLAIN), tiny)
     state, counted = programs.create(KEY), []
@@ -126,7 +125,7 @@ def test_an_epochs_first_batch_begins_the_tally_anew(
 
 
 def test_the_first_bad_step_is_the_one_noted(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+    make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
     programs = compile_programs(make_recipe(PLAIN), tiny)
     state = advance(programs, tiny, programs.create(KEY), 2)
@@ -208,7 +207,7 @@ def test_an_epochs_batches_are_mirrored_as_it_has_turned_them(
 
 
 def test_whitening_filters_are_those_of_the_training_images_and_stay(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+    make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
     recipe = make_recipe(PLAIN | {"model.name": "INPUT -> WHITEN2 -> RELU -> FC"})
     programs, training = compile_programs(recipe, tiny), training_set(tiny)
@@ -248,7 +247,7 @@ def test_wrong_is_where_another_class_is_largest() -> None:
 
 
 def test_bfloat16_computes_low_and_keeps_float32(
-    make_recipe: Callable[..., ConfigDict],
+    make_recipe: Callable[..., Recipe],
     linear: Callable[[dict[str, object]], Programs],
     tiny: Dataset,
 ) -> None:
@@ -280,7 +279,7 @@ def test_digest_is_of_bits() -> None:
 
 
 def test_the_step_lowers_for_every_platform_and_donates_its_state(
-    make_recipe: Callable[..., ConfigDict],
+    make_recipe: Callable[..., Recipe],
 ) -> None:
     recipe = make_recipe(PLAIN | {"augment.crop_padding": 1, "augment.flip": True})
     model = models.pattern("INPUT -> CONV3-2 -> BN -> RELU -> DROP0.5 -> FC", classes=3)
@@ -316,7 +315,7 @@ def test_the_step_lowers_for_every_platform_and_donates_its_state(
 
 
 def test_a_state_has_the_bits_of_a_thoroughly_optimised_initialisation(
-    make_recipe: Callable[..., ConfigDict], tiny: Dataset
+    make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
     name = "INPUT -> WHITEN3 -> CONV3-5 -> BN -> RELU -> FC-7 -> RELU -> FC"
     recipe = make_recipe(PLAIN | {"model.name": name})
