@@ -19,20 +19,16 @@
 import tempfile
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from cnnlab import training
 from cnnlab.analysis import lesion, pictures
-from cnnlab.evidence import digits_setting
+from cnnlab.evidence import digits_recipe
 from cnnlab.training import probes
 
 
 def train(name: str) -> probes.Trained:
     """The registered network, of half the paper's filters, trained on digits."""
-    recipe = training.default_recipe()
-    recipe.model.name = name
-    recipe.model.options = ConfigDict({"filters": 8, "stem_stride": 2})
-    digits_setting(recipe)
+    network = {"name": name, "options": {"filters": 8, "stem_stride": 2}}
+    recipe = training.Recipe().override(digits_recipe() | {"model": network})
     folder = Path(tempfile.mkdtemp()) / name
     training.run(recipe, folder)
     return probes.load(folder)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import cnnlab
 from cnnlab import geometry, models, ops, training
 from cnnlab.analysis import pictures
-from cnnlab.evidence import curves, digits_setting
+from cnnlab.evidence import curves, digits_recipe
 from cnnlab.training import probes
 
 # %% [markdown]
@@ -75,10 +75,10 @@ cnnlab.summarize(model, (32, 32, 1))
 # the seed: the same recipe gives the same bits.
 
 # %%
-recipe = training.default_recipe()
-recipe.model.name = NETWORK
-digits_setting(recipe)  # eight epochs of scikit-learn's digits, scaled up from 8x8 to 32x32
-recipe.train.evaluate_epochs = 1.0
+# Eight epochs of scikit-learn's digits, scaled up from 8x8 to 32x32.
+recipe = training.Recipe().override(
+    digits_recipe(evaluate_epochs=1.0) | {"model": {"name": NETWORK}}
+)
 
 folder = Path(tempfile.mkdtemp()) / "tour"
 record = training.run(recipe, folder)

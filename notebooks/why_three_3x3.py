@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import cnnlab
 from cnnlab import models, training
 from cnnlab.analysis import pictures
-from cnnlab.evidence import costs, digits_setting
+from cnnlab.evidence import costs, digits_recipe
 from cnnlab.evidence.published import HOME, read_results
 from cnnlab.training import probes
 
@@ -62,9 +62,7 @@ costs(result.records)
 # %%
 def train(network: str) -> probes.Trained:
     """The network, trained on digits."""
-    recipe = training.default_recipe()
-    recipe.model.name = network
-    digits_setting(recipe)
+    recipe = training.Recipe().override(digits_recipe() | {"model": {"name": network}})
     folder = Path(tempfile.mkdtemp()) / "run"
     training.run(recipe, folder)
     return probes.load(folder)

@@ -15,6 +15,7 @@ from cnnlab.evidence.report import print_report, write_report
 from cnnlab.evidence.selection import RateNotChosen, tune
 from cnnlab.evidence.settings import (
     DEEP_RATES,
+    digits_recipe,
     digits_setting,
     long_digits_setting,
     long_setting,
@@ -41,6 +42,7 @@ __all__ = [
     "blank_config",
     "costs",
     "curves",
+    "digits_recipe",
     "digits_setting",
     "empirical_table",
     "evidence_page",

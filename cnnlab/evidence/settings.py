@@ -1,5 +1,7 @@
 """How networks are trained under the presets that most claims share: one place for one recipe."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 RATES = (0.05, 0.125, 0.3)
@@ -15,31 +17,36 @@ DIGITS_CAVEATS = (
 )
 
 
-def digits_setting(
-    config: ConfigDict,
+def digits_recipe(
     *,
     epochs: float = 8.0,
     evaluate_epochs: float = 2.0,
     checkpoint_epochs: float = 4.0,
     learning_rate: float = 0.05,
     crop_padding: int = 2,
-) -> None:
-    """A few epochs of digits, shifted by some pixels, at a rate that all small nets stand.
+) -> dict[str, Any]:
+    """What a recipe overrides for a few epochs of digits, at a rate that all small nets stand.
 
-    What that can show joins the claim's caveats; a recipe alone makes no claim.
+    The digits are shifted by up to `crop_padding` pixels: `Recipe().override(digits_recipe())`.
     """
-    config.data.name = "digits"
-    config.train.update(
-        batch_size=32,
-        epochs=epochs,
-        evaluate_epochs=evaluate_epochs,
-        checkpoint_epochs=checkpoint_epochs,
-    )
-    config.optimizer.learning_rate = learning_rate
-    config.schedule.warmup_epochs = 0.5
-    config.augment.update(crop_padding=crop_padding, flip=False)
-    if "claim" in config:
-        config.claim.caveats = f"{config.claim.caveats} {DIGITS_CAVEATS}".strip()
+    return {
+        "data": {"name": "digits"},
+        "train": {
+            "batch_size": 32,
+            "epochs": epochs,
+            "evaluate_epochs": evaluate_epochs,
+            "checkpoint_epochs": checkpoint_epochs,
+        },
+        "optimizer": {"learning_rate": learning_rate},
+        "schedule": {"warmup_epochs": 0.5},
+        "augment": {"crop_padding": crop_padding, "flip": False},
+    }
+
+
+def digits_setting(config: ConfigDict, **options: Any) -> None:
+    """The recipe of `digits_recipe`; what that can show joins the claim's caveats."""
+    config.update(digits_recipe(**options))
+    config.claim.caveats = f"{config.claim.get('caveats', '')} {DIGITS_CAVEATS}".strip()
 
 
 def long_digits_setting(config: ConfigDict) -> None:
