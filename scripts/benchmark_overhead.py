@@ -31,7 +31,7 @@ from cnnlab.training.feed import feed_of
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.journal import Journal
 from cnnlab.training.loop import Loop
-from cnnlab.training.programs import Programs, bare, build_model, compile_programs
+from cnnlab.training.program import Program, build_model, compiled, state_and_update
 from cnnlab.training.progress import Display
 from cnnlab.training.recipe import Recipe
 from cnnlab.training.state import State
@@ -53,11 +53,11 @@ def main(config: ConfigDict) -> int:
     )
     no_warmup = {"warmup_epochs": 0.0, "warmup_steps": 0}
     recipe = recipe.override({"train": never | {"steps": steps}, "schedule": no_warmup})
-    programs = compile_programs(recipe, dataset)
-    works = _bare(recipe, dataset, programs, steps), _loop(recipe, dataset, programs)
+    program = compiled(recipe, dataset)
+    works = _bare(recipe, dataset, program, steps), _loop(recipe, dataset, program)
     for work in works:
-        _milliseconds(work, programs, steps)  # once to warm up
-    times = [[_milliseconds(work, programs, steps) for work in works] for _ in range(ROUNDS.value)]
+        _milliseconds(work, program, steps)  # once to warm up
+    times = [[_milliseconds(work, program, steps) for work in works] for _ in range(ROUNDS.value)]
     step, whole = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(b / a for a, b in times)
     facts = environment()
@@ -71,12 +71,12 @@ def main(config: ConfigDict) -> int:
 
 
 def _bare(
-    recipe: Recipe, dataset: Dataset, programs: Programs, steps: int
+    recipe: Recipe, dataset: Dataset, program: Program, steps: int
 ) -> Callable[[State], State]:
     batch = recipe.train.batch_size
     x = jax.random.normal(jax.random.key(1), (batch, *dataset.image_shape))
     y = jnp.arange(batch) % dataset.classes
-    _, update = bare(recipe, build_model(recipe, dataset.classes), programs.plan)
+    _, update = state_and_update(recipe, build_model(recipe.model, dataset.classes), program.plan)
     step = jax.jit(ops.using(ops.preferred())(update), donate_argnums=0)
     key, first = jax.random.key(2), jnp.asarray(False)
 
@@ -88,8 +88,8 @@ def _bare(
     return work
 
 
-def _loop(recipe: Recipe, dataset: Dataset, programs: Programs) -> Callable[[State], State]:
-    plan, console = programs.plan, Console(quiet=True)
+def _loop(recipe: Recipe, dataset: Dataset, program: Program) -> Callable[[State], State]:
+    plan, console = program.plan, Console(quiet=True)
 
     def work(state: State) -> State:
         with (
@@ -97,10 +97,10 @@ def _loop(recipe: Recipe, dataset: Dataset, programs: Programs) -> Callable[[Sta
             closing(Checkpoints(Path(folder) / "checkpoints")) as checkpoints,
             closing(Journal(Path(folder), 0)) as journal,
             Display(console, "", 0, plan.steps, recipe.train.batch_size) as display,
-            programs.feed.open(0, range(plan.steps)) as fed,
+            program.feed.open(0, range(plan.steps)) as fed,
         ):
             loop = Loop(
-                programs=programs,
+                program=program,
                 fed=fed,
                 key=jax.random.key(0),
                 checkpoints=checkpoints,
@@ -114,9 +114,9 @@ def _loop(recipe: Recipe, dataset: Dataset, programs: Programs) -> Callable[[Sta
     return work
 
 
-def _milliseconds(work: Callable[[State], State], programs: Programs, steps: int) -> float:
+def _milliseconds(work: Callable[[State], State], program: Program, steps: int) -> float:
     """Time of one step, with the making of the first state left out."""
-    state = jax.block_until_ready(programs.create(jax.random.key(0)))
+    state = jax.block_until_ready(program.begin(jax.random.key(0)))
     start = time.perf_counter()
     jax.block_until_ready(work(state))
     return 1000 * (time.perf_counter() - start) / steps

@@ -58,7 +58,7 @@ def summary(recipe: Recipe, shape: tuple[int, int, int] = (32, 32, 3)) -> Summar
 
 @functools.cache
 def _summary(recipe: Recipe, shape: tuple[int, int, int]) -> Summary:
-    return summarize(training.programs.build_model(recipe, 10), shape)
+    return summarize(training.program.build_model(recipe.model, 10), shape)
 
 
 def summaries(

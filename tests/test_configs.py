@@ -11,7 +11,7 @@ from config_files import CASES, MODULES, ablation, stand_in, summaries, summary
 
 from cnnlab import models, training
 from cnnlab.evidence import Ablation
-from cnnlab.training.programs import compile_programs, functions
+from cnnlab.training.program import compiled, program
 from cnnlab.training.recipe import identity
 
 PAPER = [
@@ -114,10 +114,9 @@ class TestPaperPresets:
     def test_step_can_be_traced(self, name):
         recipe = self.short(name, next(iter(ablation(name, "paper").arms)))
         dataset, key = stand_in(recipe), jax.random.key(0)
-        found = functions(recipe, dataset)
-        state = jax.eval_shape(found.create, key, found.feed.sample())
-        after = jax.eval_shape(found.train_step, state, *found.feed.shapes(), key)
-        assert after == state
+        found = program(recipe, dataset)
+        after = jax.eval_shape(found.train, found.shapes, *found.feed.shapes(), key)
+        assert after == found.shapes
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -126,10 +125,10 @@ class TestPaperPresets:
     def test_two_steps(self, name, arm):
         recipe = self.short(name, arm)
         dataset, key = stand_in(recipe), jax.random.key(0)
-        programs = compile_programs(recipe, dataset)
-        state, fed = programs.create(key), programs.feed.shapes()
+        found = compiled(recipe, dataset)
+        state, fed = found.begin(key), found.feed.shapes()
         for _ in range(2):
-            state = programs.train_steps[1](state, *fed, key)
+            state = found.train(state, *fed, key)
         assert state.step == 2
         assert np.isfinite(state.tally.loss)
 

@@ -21,7 +21,7 @@ from cnnlab.evidence.scaling import DATA
 from cnnlab.evidence.tables import readable_arms
 from cnnlab.evidence.verdict import format_n, format_runs
 from cnnlab.pages import Page, render
-from cnnlab.training.programs import build_model
+from cnnlab.training.program import build_model
 from cnnlab.training.recipe import Recipe
 
 
@@ -133,4 +133,4 @@ def layers(recipe: Recipe) -> Summary:
 
 @functools.cache
 def _layers(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Summary:
-    return summarize(build_model(recipe, classes), shape)
+    return summarize(build_model(recipe.model, classes), shape)

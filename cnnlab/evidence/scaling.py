@@ -22,7 +22,7 @@ from cnnlab.data import digits
 from cnnlab.data.splits import stored_indices
 from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.scaling_text import TEXT
-from cnnlab.training.programs import bare, build_model
+from cnnlab.training.program import build_model, state_and_update
 from cnnlab.training.recipe import Recipe, plan
 
 CHIP_COUNTS = tuple(2**i for i in range(11))
@@ -100,8 +100,8 @@ def _ratio(work: Work) -> float:
 
 def step_work(recipe: Recipe, images: Images, batch: int) -> Work:
     """The work of a recipe's bare training step, on a prepared batch of that size."""
-    model, durations = build_model(recipe, images.classes), plan(recipe, images.examples)
-    create, update = bare(recipe, model, durations)
+    model, durations = build_model(recipe.model, images.classes), plan(recipe, images.examples)
+    create, update = state_and_update(recipe, model, durations)
     key = jax.random.key(0)
     x = jax.ShapeDtypeStruct((batch, *images.shape), jnp.float32)
     state = jax.eval_shape(create, key, x)
@@ -291,7 +291,7 @@ def preset_run(recipe: Recipe) -> Run:
     images, batch = DATA[name], recipe.train.batch_size
     variants = {dtype: recipe.override({"model.dtype": dtype}) for dtype in DTYPES}
     works = {dtype: step_work(variant, images, batch) for dtype, variant in variants.items()}
-    network = summarize(build_model(recipe, images.classes), images.shape)
+    network = summarize(build_model(recipe.model, images.classes), images.shape)
     fits = [
         network.memory(batch, dtype).training <= CHIPS[gpu].memory
         for gpu in GPUS

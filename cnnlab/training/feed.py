@@ -1,4 +1,4 @@
-"""What a training step is fed: the training set and the order of the epoch, or the step's batch.
+"""What a training step takes: the training set and the order of the epoch, or the step's batch.
 
 A training set that fits is decoded whole and put on every device, where each step takes its batch
 out of it. One that does not is streamed: a step's batch is decoded, cut and put on the devices
@@ -20,7 +20,7 @@ from cnnlab import data
 from cnnlab.data import Dataset, Images, Records
 from cnnlab.training import placement
 from cnnlab.training.recipe import Recipe
-from cnnlab.training.step import Step, Update, epoch_order, make_streamed_step, make_train_step
+from cnnlab.training.step import epoch_order
 
 Arguments = Callable[[int], tuple[Array, ...]]
 """What a program that begins at a step takes, between the state and the key."""
@@ -55,28 +55,14 @@ class Resident:
         examples: number of training images.
         mean: of the channels, float32 [C], in units of [0, 1] pixels.
         std: standard deviations in the same units.
-        lasts: whether what it gives serves the steps of an epoch, which one program may then take.
         layout: how what it gives lies on the devices.
     """
-
-    lasts = True
 
     def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         _, labels, self.mean, self.std = training_set(dataset)
         self.examples, self.layout = len(labels), placement.everywhere()
         self._dataset = dataset  # not the arrays, lest those of every data set stay
-        self._augment, self._batch_size = recipe.augment.to_dict(), recipe.train.batch_size
-        del self._augment["resized_crop"]  # only what is streamed
-
-    def make_step(self, update: Update) -> Step:
-        """The step that takes its batch out of the training set, and augments it."""
-        return make_train_step(
-            update,
-            mean=self.mean,
-            std=self.std,
-            augment=self._augment,
-            shares=placement.in_shares(),
-        )
+        self._batch_size = recipe.train.batch_size
 
     def sample(self) -> Array:
         """Some training images as stored, uint8 [n, H, W, C], to initialise a network by."""
@@ -118,8 +104,6 @@ def _compile_order(examples: int, batch_size: int) -> Callable[[Array, int], Arr
 class Streamed:
     """Feeds every step a batch of its own; the attributes are as `Resident`'s."""
 
-    lasts = False
-
     def __init__(self, recipe: Recipe, dataset: Dataset) -> None:
         records = dataset.split("train")
         assert isinstance(records, Records)
@@ -127,15 +111,6 @@ class Streamed:
         self.layout = placement.in_shares()
         self._records = records
         self._augment, self._batch_size = recipe.augment, recipe.train.batch_size
-
-    def make_step(self, update: Update) -> Step:
-        """The step on a batch that comes augmented."""
-        return make_streamed_step(
-            update,
-            mean=self.mean,
-            std=self.std,
-            steps_per_epoch=self.examples // self._batch_size,
-        )
 
     def sample(self) -> Array:
         """Some training images, cut from the middle, to initialise a network by."""

@@ -9,13 +9,13 @@ import numpy as np
 from jax import Array
 
 from cnnlab.errors import Failure
+from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score
 from cnnlab.training.feed import Arguments
 from cnnlab.training.interrupt import Interrupted, Wish
 from cnnlab.training.journal import Journal
-from cnnlab.training.placement import largest
-from cnnlab.training.programs import Programs
+from cnnlab.training.program import Program
 from cnnlab.training.progress import Display
 from cnnlab.training.state import State
 
@@ -36,7 +36,7 @@ class Loop:
     state between two steps, and must leave it as it is.
     """
 
-    programs: Programs
+    program: Program
     fed: Arguments
     key: Array
     checkpoints: Checkpoints
@@ -54,12 +54,14 @@ class Loop:
             SaveFailed: a checkpoint could not be written.
             Interrupted: a signal asked to stop; saved.
         """
-        plan, step = self.programs.plan, int(state.step)
+        plan, step = self.program.plan, int(state.step)
         while step < plan.steps:
-            count = self._stride(step)
-            state = self.programs.train_steps[count](state, *self.fed(step), self.key)
+            # A resumed run is cut into the same dispatches: how many steps depends on this one.
+            count = plan.until_report(step) if self.program.many else 1
+            many = (placement.scalar(count),) * self.program.many
+            state = self.program.train(state, *self.fed(step), self.key, *many)
             step += count
-            if self._reports(step):
+            if plan.reports(step):
                 self._report(step, state)
             if self.look:
                 self.look(step, state)
@@ -67,17 +69,8 @@ class Loop:
         self._save(state)
         return state
 
-    def _stride(self, step: int) -> int:
-        """How many steps to take at once.
-
-        As many as there is a program for that does not pass what is due. It depends on the step
-        alone, so that a resumed run goes through the same programs as one that was not cut off.
-        """
-        until = self.programs.plan.until_due(step)
-        return max(count for count in self.programs.train_steps if count <= until)
-
     def _between(self, step: int, state: State) -> None:
-        plan = self.programs.plan
+        plan = self.program.plan
         if _due(step, plan.evaluate_every) and step < plan.steps:
             score = self.validate(state)
             self.journal.write(step, validation_error=score.error, validation_loss=score.loss)
@@ -94,18 +87,13 @@ class Loop:
         """By which signal. Several processes must stop at the same step: they agree at reports."""
         if jax.process_count() == 1:
             return self.wish.number
-        return largest(self.wish.number) if self._reports(step) else 0
-
-    def _reports(self, step: int) -> bool:
-        plan = self.programs.plan
-        ends = step % plan.steps_per_epoch == 0 or step == plan.steps
-        return ends or step % plan.log_every == 0
+        return placement.largest(self.wish.number) if self.program.plan.reports(step) else 0
 
     def _report(self, step: int, state: State) -> None:
         check_finite(state)
         error, loss = training_metrics(state)
         rate = self.display.advance(step, loss)
-        epoch = step / self.programs.plan.steps_per_epoch
+        epoch = step / self.program.plan.steps_per_epoch
         self.journal.write(
             step, epoch=epoch, train_error=error, train_loss=loss, images_per_second=rate
         )

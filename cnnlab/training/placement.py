@@ -72,6 +72,12 @@ def decoders() -> int:
     return min(share - 1, 32)
 
 
+@functools.cache
+def scalar(number: int) -> Array:
+    """An int32 on every device; sent once."""
+    return place(np.asarray(number, np.int32), everywhere())
+
+
 def key_of(seed: int) -> Array:
     """The key of `seed`, on every device."""
     data = np.asarray(jax.random.key_data(jax.random.key(seed)))

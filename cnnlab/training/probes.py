@@ -23,7 +23,7 @@ from cnnlab.training import placement
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.feed import Feed
-from cnnlab.training.programs import build_model, functions
+from cnnlab.training.program import build_model, program
 from cnnlab.training.recipe import Recipe, RecipeError, dataset_of, recipe_of
 from cnnlab.training.record import METRICS
 
@@ -101,7 +101,7 @@ def trained(
 ) -> Trained:
     """The network of a recipe with trained variables, fed and evaluated as it was in training."""
     return Trained(
-        model=build_model(recipe, dataset.classes),
+        model=build_model(recipe.model, dataset.classes),
         variables=variables,
         prepare=lambda images: data.normalise(images, feed.mean, feed.std),
         eval_step=eval_step,
@@ -125,14 +125,13 @@ def load(folder: Path, directory: str | None = None) -> Trained:
     """
     recipe = recipe_of(folder).override({"data.directory": directory or ""})
     dataset = dataset_of(recipe)
-    found = functions(recipe, dataset)
-    like = jax.eval_shape(found.create, jax.random.key(recipe.seed), found.feed.sample())
+    found = program(recipe, dataset)
     checkpoints = Checkpoints(folder / "checkpoints")
-    state = checkpoints.newest(like)
+    state = checkpoints.newest(found.shapes)
     checkpoints.close()
     if state is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
-    return trained(recipe, dataset, state.variables, found.feed, _jitted(found.eval_step))
+    return trained(recipe, dataset, state.variables, found.feed, _jitted(found.evaluate))
 
 
 def probe(name: str) -> Probe | None:

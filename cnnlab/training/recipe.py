@@ -233,19 +233,23 @@ class Plan(NamedTuple):
     warmup: int
     log_every: int
 
-    @property
-    def longest_stretch(self) -> int:
-        """The most steps in which nothing is due, but at their end."""
-        return min(self.steps, *self._periods)
+    def until_report(self, step: int) -> int:
+        """Steps from `step` to the next report.
 
-    def until_due(self, step: int) -> int:
-        """Steps from `step` to the next report, evaluation, checkpoint or end of an epoch."""
-        return min(self.steps - step, *(every - step % every for every in self._periods))
+        Reports are at every evaluation and checkpoint, every `log_every` steps after one, and at
+        the end: where they are depends on no more than the step, whenever the run was resumed.
+        """
+        since = min((step % every for every in self._periods), default=step)
+        ends = (every - step % every for every in self._periods)
+        return min(self.steps - step, self.log_every - since % self.log_every, *ends)
+
+    def reports(self, step: int) -> bool:
+        """Whether there is a report when `step` steps are done."""
+        return self.until_report(step - 1) == 1
 
     @property
     def _periods(self) -> list[int]:
-        periods = (self.steps_per_epoch, self.evaluate_every, self.checkpoint_every, self.log_every)
-        return [every for every in periods if every]
+        return [every for every in (self.evaluate_every, self.checkpoint_every) if every]
 
 
 def plan(recipe: Recipe, examples: int) -> Plan:

@@ -30,7 +30,7 @@ from cnnlab.training.interrupt import stop_on_signals
 from cnnlab.training.journal import Journal
 from cnnlab.training.live import Live
 from cnnlab.training.loop import Loop, NotFinite, training_metrics
-from cnnlab.training.programs import Programs, build_model, compile_programs
+from cnnlab.training.program import Program, build_model, compiled
 from cnnlab.training.progress import Display
 from cnnlab.training.recipe import (
     Recipe,
@@ -78,12 +78,12 @@ def run(
     with _desk(folder) as desk, _little_memory_said(recipe):
         _prepare(desk, recipe, dataset, network)
         started = time.perf_counter()
-        programs = compile_programs(recipe, dataset)
+        program = compiled(recipe, dataset)
         compile_seconds = time.perf_counter() - started
         shown = console or Console() if placement.leads() else Console(quiet=True)
         try:
-            state = _train(recipe, folder, desk, shown, live, dataset, programs, compile_seconds)
-            outcome = _measured(recipe, dataset, programs, state)
+            state = _train(recipe, folder, desk, shown, live, dataset, program, compile_seconds)
+            outcome = _measured(recipe, dataset, program, state)
         except NotFinite as error:
             if recipe.train.on_divergence == "fail":
                 raise
@@ -128,10 +128,10 @@ def inspect(recipe: Recipe) -> tuple[Dataset, Summary]:
     check_recipe(recipe)
     probes.probe(recipe.probe)
     placement.check_shares(recipe.train.batch_size)
-    build_model(recipe, classes=1)
+    build_model(recipe.model, classes=1)
     dataset = dataset_of(recipe)
     check_images(recipe, dataset)
-    model = build_model(recipe, dataset.classes)
+    model = build_model(recipe.model, dataset.classes)
     network = summarize(model, dataset.image_shape)
     _check_statistics(recipe, network)
     probes.check(recipe.probe, model, dataset.image_shape)
@@ -212,12 +212,12 @@ def _train(
     console: Console,
     live: Live | None,
     dataset: Dataset,
-    programs: Programs,
+    program: Program,
     compile_seconds: float,
 ) -> State:
-    key, plan = placement.key_of(recipe.seed), programs.plan
+    key, plan = placement.key_of(recipe.seed), program.plan
     checkpoints = Checkpoints(folder / "checkpoints")
-    state = checkpoints.newest(programs.shapes) or programs.create(stream(key, INIT, 0))
+    state = checkpoints.newest(program.shapes) or program.begin(stream(key, INIT, 0))
     step = int(state.step)
     title = _title(recipe)
     if step:
@@ -226,20 +226,20 @@ def _train(
     journal.write(step, compile_seconds=compile_seconds)
     with (
         stop_on_signals() as wish,
-        live.showing(Scene(recipe, dataset, programs, state, journal))
+        live.showing(Scene(recipe, dataset, program, state, journal))
         if live
         else nullcontext() as look,
         Display(console, title, step, plan.steps, recipe.train.batch_size) as display,
-        programs.feed.open(recipe.seed, range(step, plan.steps)) as fed,
+        program.feed.open(recipe.seed, range(step, plan.steps)) as fed,
     ):
         loop = Loop(
-            programs=programs,
+            program=program,
             fed=fed,
             key=key,
             checkpoints=checkpoints,
             journal=journal,
             display=display,
-            validate=lambda state: _score(recipe, dataset, "validation", programs, state),
+            validate=lambda state: _score(recipe, dataset, "validation", program, state),
             wish=wish,
             look=look,
         )
@@ -265,9 +265,9 @@ def _held_out(dataset: Dataset, which: str) -> Images | Records:
     return dataset.split(which)
 
 
-def _score(recipe: Recipe, dataset: Dataset, which: str, programs: Programs, state: State) -> Score:
+def _score(recipe: Recipe, dataset: Dataset, which: str, program: Program, state: State) -> Score:
     split, batch = _held_out(dataset, which), recipe.train.eval_batch_size
-    return evaluate(programs.eval_step, state.variables, split, batch)
+    return evaluate(program.evaluate, state.variables, split, batch)
 
 
 class _Outcome(NamedTuple):
@@ -276,16 +276,16 @@ class _Outcome(NamedTuple):
     parameters: str
 
 
-def _measured(recipe: Recipe, dataset: Dataset, programs: Programs, state: State) -> _Outcome:
+def _measured(recipe: Recipe, dataset: Dataset, program: Program, state: State) -> _Outcome:
     scores = {
         "train": training_metrics(state),
-        "validation": _score(recipe, dataset, "validation", programs, state),
-        "test": _score(recipe, dataset, "test", programs, state),
+        "validation": _score(recipe, dataset, "validation", program, state),
+        "test": _score(recipe, dataset, "test", program, state),
     }
     probe = probes.probe(recipe.probe)
     more: dict[str, float] = {}
     if probe:
-        ready = programs.feed, programs.eval_step
+        ready = program.feed, program.evaluate
         more = probe.measure(probes.trained(recipe, dataset, state.variables, *ready))
     return _Outcome(int(state.step), _named(scores) | more, digest(state.variables))
 

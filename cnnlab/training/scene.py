@@ -14,7 +14,7 @@ from cnnlab.analysis.trace import spread
 from cnnlab.data import Dataset
 from cnnlab.training.journal import Journal
 from cnnlab.training.optimizer import learning_rate
-from cnnlab.training.programs import Programs, build_model
+from cnnlab.training.program import Program, build_model
 from cnnlab.training.recipe import Recipe
 from cnnlab.training.snapshot import Camera, Snapshot, Volume
 from cnnlab.training.state import State
@@ -31,16 +31,16 @@ class Scene:
         self,
         recipe: Recipe,
         dataset: Dataset,
-        programs: Programs,
+        program: Program,
         state: State,
         journal: Journal,
     ):
-        self._plan, self._journal, self._dataset = programs.plan, journal, dataset
+        self._plan, self._journal, self._dataset = program.plan, journal, dataset
         self._batch_size, self._step = recipe.train.batch_size, int(state.step)
         self._status, self._reason = "training", ""
         self._drawn: tuple[Snapshot | None, str] = None, ""
         self._camera = Camera(
-            build_model(recipe, dataset.classes), programs.feed, self._step, state
+            build_model(recipe.model, dataset.classes), program.feed, self._step, state
         )
         steps = np.linspace(0, self._plan.steps - 1, min(self._plan.steps, _POINTS)).astype(int)
         rates = np.asarray(jax.vmap(learning_rate(recipe, self._plan))(steps), float)

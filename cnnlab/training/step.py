@@ -1,7 +1,11 @@
-"""One training step and one evaluation step, as pure functions to be jitted."""
+"""One training step: the loss, the update by its gradient, and the step that makes its own batch.
+
+All are pure functions, to be jitted; and so is the step of evaluation.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,10 +21,115 @@ from cnnlab import data
 from cnnlab.training.averaging import Averaging
 from cnnlab.training.state import State, Tally
 
+
+def loss_of(
+    model: linen.Module,
+    params: Any,
+    batch_stats: Any,
+    x: Array,
+    y: Array,
+    key: Array,
+    *,
+    label_smoothing: float,
+) -> tuple[Array, tuple[Array, Any]]:
+    """The mean cross-entropy of a batch, and (logits [N, classes], new batch statistics).
+
+    Of every pair (weight, logits) that the model sows in `aux_logits` the cross-entropy is added,
+    weight times.
+
+    Args:
+        model: called in training mode.
+        params: its parameters, by which the loss is differentiated.
+        batch_stats: its running statistics.
+        x: prepared images [N, H, W, C].
+        y: labels [N].
+        key: of dropout.
+        label_smoothing: share of the label that is spread over all classes.
+    """
+    logits, updates = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        x,
+        train=True,
+        mutable=["batch_stats", "aux_logits"],
+        rngs={"dropout": key},
+    )
+    loss = cross_entropy(logits, y, label_smoothing).mean()
+    sown = flatten_dict(updates.get("aux_logits", {})).values()
+    for weight, auxiliary in itertools.chain(*sown):
+        loss += weight * cross_entropy(auxiliary, y, label_smoothing).mean()
+    return loss, (logits, updates.get("batch_stats", {}))
+
+
+def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
+    """logits [N, classes], labels [N] -> loss [N] in nats, computed in float32."""
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+
+
+def wrong(logits: Array, labels: Array) -> Array:
+    """logits [N, classes], labels [N] -> 1 where the largest logit is another class, [N]."""
+    return (logits.argmax(-1) != labels).astype(jnp.int32)
+
+
 Update = Callable[[State, Array, Array, Array, Array], State]
 """`(state, x [N, H, W, C], y [N], key, first) -> state`, as `make_update` describes it."""
 Step = Callable[..., State]
 """`(state, *what the feed gives, key) -> state`."""
+
+
+def make_update(
+    model: linen.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    label_smoothing: float,
+    averaging: Averaging | None = None,
+    groups: int = 1,
+) -> Update:
+    """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
+
+    `first` says whether the batch begins an epoch.
+
+    Of several `groups` each goes through the network for itself: its norms know nothing of the
+    others, and the running statistics move to the mean of what each would make of them. With one to
+    a device (or more) no norm has to wait for another device.
+    """
+    loss = _in_groups(partial(loss_of, model, label_smoothing=label_smoothing), groups)
+
+    def update(state: State, x: Array, y: Array, key: Array, first: Array) -> State:
+        (value, (logits, batch_stats)), gradient = jax.value_and_grad(loss, has_aux=True)(
+            state.params, state.batch_stats, x, y, stream(key, DROPOUT, state.step)
+        )
+        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, change)
+        fresh, average = {"params": params, "batch_stats": batch_stats}, state.average
+        if averaging:
+            fresh, average = averaging(fresh, average, state.step)
+        tally = _count(state, value, wrong(logits, y), first)
+        return State(state.step + 1, **fresh, opt_state=opt_state, average=average, tally=tally)
+
+    return update
+
+
+_Loss = Callable[[Any, Any, Array, Array, Array], tuple[Array, tuple[Array, Any]]]
+
+
+def _in_groups(loss: _Loss, groups: int) -> _Loss:
+    """The mean of a loss over equal groups of the batch, and of the statistics it gives."""
+    if groups == 1:
+        return loss
+
+    def of_all(
+        params: Any, batch_stats: Any, x: Array, y: Array, key: Array
+    ) -> tuple[Array, tuple[Array, Any]]:
+        x, y = (array.reshape(groups, -1, *array.shape[1:]) for array in (x, y))
+        each = jax.vmap(loss, in_axes=(None, None, 0, 0, 0))
+        keys = jax.random.split(key, groups)
+        losses, (logits, batch_stats) = each(params, batch_stats, x, y, keys)
+        batch_stats = jax.tree.map(lambda leaf: leaf.mean(0), batch_stats)
+        return losses.mean(), (logits.reshape(-1, logits.shape[-1]), batch_stats)
+
+    return of_all
+
 
 INIT, ORDER, AUGMENT, DROPOUT, SIDES = range(5)
 """What a run's key is folded with first, so that no two uses of it share numbers."""
@@ -46,71 +155,6 @@ def turned(key: Array, epoch: Array | int, *, examples: int) -> Array:
     """
     begun = jax.random.bernoulli(stream(key, SIDES, 0), shape=(examples,))
     return begun ^ (epoch % 2 == 1)
-
-
-def make_update(
-    model: linen.Module,
-    optimizer: optax.GradientTransformation,
-    *,
-    label_smoothing: float,
-    averaging: Averaging | None = None,
-    groups: int = 1,
-) -> Update:
-    """The bare step `(state, x [N, H, W, C], y [N], key, first) -> state` on a prepared batch.
-
-    `first` says whether the batch begins an epoch. The loss is the cross-entropy of the logits, and
-    of every pair (weight, logits) that the model sows in `aux_logits` weight times as much.
-
-    Of several `groups` each goes through the network for itself: its norms know nothing of the
-    others, and the running statistics move to the mean of what each would make of them. With one to
-    a device (or more) no norm has to wait for another device.
-    """
-
-    def update(state: State, x: Array, y: Array, key: Array, first: Array) -> State:
-        def loss_of(params: Any, x: Array, y: Array, key: Array) -> tuple[Array, tuple[Array, Any]]:
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                x,
-                train=True,
-                mutable=["batch_stats", "aux_logits"],
-                rngs={"dropout": key},
-            )
-            loss = cross_entropy(logits, y, label_smoothing).mean()
-            sown = flatten_dict(updates.get("aux_logits", {})).values()
-            for weight, auxiliary in itertools.chain(*sown):
-                loss += weight * cross_entropy(auxiliary, y, label_smoothing).mean()
-            return loss, (logits, updates.get("batch_stats", {}))
-
-        (loss, (logits, batch_stats)), gradient = jax.value_and_grad(
-            _in_groups(loss_of, groups), has_aux=True
-        )(state.params, x, y, stream(key, DROPOUT, state.step))
-        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, change)
-        fresh, average = {"params": params, "batch_stats": batch_stats}, state.average
-        if averaging:
-            fresh, average = averaging(fresh, average, state.step)
-        tally = _count(state, loss, wrong(logits, y), first)
-        return State(state.step + 1, **fresh, opt_state=opt_state, average=average, tally=tally)
-
-    return update
-
-
-_Loss = Callable[[Any, Array, Array, Array], tuple[Array, tuple[Array, Any]]]
-
-
-def _in_groups(loss_of: _Loss, groups: int) -> _Loss:
-    """The mean of `loss_of` over equal groups of the batch, and of the statistics it gives."""
-    if groups == 1:
-        return loss_of
-
-    def loss_of_all(params: Any, x: Array, y: Array, key: Array) -> tuple[Array, tuple[Array, Any]]:
-        x, y = (array.reshape(groups, -1, *array.shape[1:]) for array in (x, y))
-        each = jax.vmap(loss_of, in_axes=(None, 0, 0, 0))
-        losses, (logits, batch_stats) = each(params, x, y, jax.random.split(key, groups))
-        batch_stats = jax.tree.map(lambda leaf: leaf.mean(0), batch_stats)
-        return losses.mean(), (logits.reshape(-1, logits.shape[-1]), batch_stats)
-
-    return loss_of_all
 
 
 def make_train_step(
@@ -161,16 +205,29 @@ def make_streamed_step(
     return train_step
 
 
-def repeat(train_step: Step, times: int) -> Step:
-    """`train_step` so many times over, as one program; the order's epoch must last so long."""
-    if times == 1:
-        return train_step
+def make_many_steps(train_step: Step) -> Step:
+    """`(state, images, labels, order, key, count) -> state`: so many steps as one program.
 
-    def train_steps(state: State, *arguments: Array) -> State:
-        def body(state: State, _: None) -> tuple[State, None]:
-            return train_step(state, *arguments), None
+    `order` is that of the first step's epoch; those of the epochs that begin on the way are made
+    anew. It is for accelerators: a CPU convolves slowly inside a loop.
+    """
 
-        return jax.lax.scan(body, state, length=times)[0]
+    def train_steps(
+        state: State, images: Array, labels: Array, order: Array, key: Array, count: Array
+    ) -> State:
+        per_epoch, batch_size = order.shape
+
+        def shuffled(state: State) -> Array:
+            epoch = state.step // per_epoch
+            return epoch_order(key, epoch, examples=labels.size, batch_size=batch_size)
+
+        def body(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, order = carry
+            begins = state.step % per_epoch == 0
+            order = jax.lax.cond(begins, shuffled, lambda _: order, state)
+            return train_step(state, images, labels, order, key), order
+
+        return jax.lax.fori_loop(0, count, body, (state, order))[0]
 
     return train_steps
 
@@ -223,14 +280,3 @@ def _views(x: Array, *, flip: bool, shift: bool) -> Iterator[tuple[float, Array]
     for weight, image in images:
         sides = (image, image[:, :, ::-1])[: 1 + flip]
         yield from ((weight / len(sides), side) for side in sides)
-
-
-def cross_entropy(logits: Array, labels: Array, smoothing: float) -> Array:
-    """logits [N, classes], labels [N] -> loss [N] in nats, computed in float32."""
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
-
-
-def wrong(logits: Array, labels: Array) -> Array:
-    """logits [N, classes], labels [N] -> 1 where the largest logit is another class, [N]."""
-    return (logits.argmax(-1) != labels).astype(jnp.int32)

@@ -13,7 +13,7 @@ from rich.console import Console
 from cnnlab import training
 from cnnlab.data import Dataset, Images
 from cnnlab.training import Recipe, Record
-from cnnlab.training.programs import Programs, compile_programs
+from cnnlab.training.program import Program, compiled
 from cnnlab.training.progress import Display
 
 NET = "INPUT -> AVGPOOL4 -> CONV3-4 -> BN -> RELU -> FC"
@@ -80,20 +80,20 @@ def tiny() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def linear(make_recipe: Change, tiny: Dataset) -> Callable[[dict[str, object]], Programs]:
-    """Makes a linear classifier's programs on `tiny`, three steps an epoch, with some changes.
+def linear(make_recipe: Change, tiny: Dataset) -> Callable[[dict[str, object]], Program]:
+    """Makes a linear classifier's program on `tiny`, three steps an epoch, with some changes.
 
     All draw their weights by one program, since each would take seconds to compile; an average of
     the weights needs its own.
     """
 
-    def make(changes: dict[str, object]) -> Programs:
+    def make(changes: dict[str, object]) -> Program:
         plain = {"model.name": "INPUT -> FC", "train.batch_size": 3, "train.steps": 9}
         plain |= {"augment.crop_padding": 0}
-        programs = compile_programs(make_recipe(plain | changes), tiny)
+        program = compiled(make_recipe(plain | changes), tiny)
         if "optimizer.ema_decay" in changes:
-            return programs
-        return programs._replace(create=compile_programs(make_recipe(plain), tiny).create)
+            return program
+        return program._replace(create=compiled(make_recipe(plain), tiny).create)
 
     return make
 

@@ -14,7 +14,7 @@ from cnnlab.native import library
 from cnnlab.training import UnusableFolder
 from cnnlab.training.environment import environment
 from cnnlab.training.feed import training_set
-from cnnlab.training.programs import Programs, compile_programs
+from cnnlab.training.program import Program, compiled
 from cnnlab.training.recipe import Recipe
 from cnnlab.training.state import State
 
@@ -46,10 +46,10 @@ def test_as_many_steps_by_either(
 
     def outcome(name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
         by(name)
-        programs = compile_programs(make_recipe(changes), tiny)
-        state = train(programs, tiny)
+        program = compiled(make_recipe(changes), tiny)
+        state = train(program, tiny)
         x, y = tiny.split("test")
-        scores = programs.eval_step(state.variables, x, y)
+        scores = program.evaluate(state.variables, x, y)
         return (
             [np.asarray(leaf) for leaf in jax.tree.leaves(state.variables)],
             [np.asarray(score) for score in scores],
@@ -65,11 +65,11 @@ def test_as_many_steps_by_either(
         np.testing.assert_array_equal(a, b)
 
 
-def train(programs: Programs, dataset: Dataset) -> State:
+def train(program: Program, dataset: Dataset) -> State:
     key, images = jax.random.key(0), training_set(dataset)
-    state, order = programs.create(key), programs.feed.order(key, 0)
-    for _ in range(programs.plan.steps):
-        state = programs.train_steps[1](state, images.images, images.labels, order, key)
+    state, order = program.begin(key), program.feed.order(key, 0)
+    for _ in range(program.plan.steps):
+        state = program.train(state, images.images, images.labels, order, key)
     return state
 
 

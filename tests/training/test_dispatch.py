@@ -4,10 +4,13 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
+from config_files import ablation
 from jax import Array
 from jax._src.array import ArrayImpl
 from rich.console import Console
@@ -19,8 +22,8 @@ from cnnlab.training.evaluate import Score
 from cnnlab.training.feed import training_set
 from cnnlab.training.interrupt import Wish
 from cnnlab.training.loop import Loop
-from cnnlab.training.programs import Programs, compile_programs, dispatch_lengths
-from cnnlab.training.recipe import Plan, Recipe
+from cnnlab.training.program import Program, compiled
+from cnnlab.training.recipe import Plan, Recipe, plan
 from cnnlab.training.record import Record
 
 PLANS = [
@@ -39,19 +42,18 @@ PLANS = [
 ]
 
 
-@pytest.mark.parametrize("plan", PLANS)
-def test_nothing_due_is_passed(plan: Plan) -> None:
+@pytest.mark.parametrize(
+    ("plan", "reports"),
+    [
+        (PLANS[0], [10, 20, 25, 35, 40, 50, 60, 70, 75, 78]),
+        (PLANS[1], list(range(50, 1001, 50))),
+        (PLANS[2], [3]),
+    ],
+)
+def test_where_reports_are(plan: Plan, reports: list[int]) -> None:
+    assert [step for step in range(1, plan.steps + 1) if plan.reports(step)] == reports
     for step in range(plan.steps):
-        until = plan.until_due(step)
-        assert 1 <= until <= plan.longest_stretch
-
-        def due(at: int) -> bool:
-            every = (plan.log_every, plan.evaluate_every, plan.checkpoint_every)
-            at_end = at % plan.steps_per_epoch == 0 or at == plan.steps
-            return at_end or any(at % each == 0 for each in every if each)
-
-        assert due(step + until)
-        assert not any(due(at) for at in range(step + 1, step + until))
+        assert step + plan.until_report(step) == min(each for each in reports if each > step)
 
 
 class Note:
@@ -71,9 +73,9 @@ class Note:
     def resume(self) -> None: ...
 
 
-def loop(programs: Programs, fed: Any, note: Note) -> Loop:
+def loop(program: Program, fed: Any, note: Note) -> Loop:
     return Loop(
-        programs=programs,
+        program=program,
         fed=fed,
         key=jax.random.key(0),
         checkpoints=note,  # type: ignore[arg-type]
@@ -84,27 +86,35 @@ def loop(programs: Programs, fed: Any, note: Note) -> Loop:
     )
 
 
-def test_dispatches_are_few() -> None:
-    plan, taken = PLANS[1], []
-    lengths = dispatch_lengths(plan.longest_stretch)
-    steps = dict.fromkeys(lengths)
-    programs = Programs(plan, None, None, None, steps, None)  # type: ignore[arg-type]
-    runner, step = loop(programs, None, Note()), 0
-    while step < plan.steps:
-        taken.append(runner._stride(step))
-        step += taken[-1]
-    assert set(taken) == {1, 8, 50}
-    # 18 reports of 50 steps, and at the ends of epochs 1 + (6 * 8 + 1) and (1 + 1) + 6 * 8.
-    assert len(taken) == 18 + 8 + 8
+DISPATCHES = {"stacked_convs": 1189, "residual_depth": 1280, "speedrun": 10}
+
+PUBLISHED = [
+    ("stacked_convs", "three_3x3"),
+    ("residual_depth", "resnet20"),
+    ("speedrun", "airbench94"),
+]
 
 
-def test_there_are_few_programs() -> None:
-    assert [dispatch_lengths(longest) for longest in (1, 5, 8, 43)] == [
-        (1,),
-        (1, 5),
-        (1, 8),
-        (1, 8, 43),
-    ]
+@pytest.mark.parametrize(("name", "arm"), PUBLISHED)
+def test_a_dispatch_goes_to_the_next_report(name: str, arm: str) -> None:
+    """Of a published run, whose epochs have 351 or 43 steps: no end of an epoch comes between."""
+    plan_of_run = plan(ablation(name, "paper").recipe(arm, 0), 45_000)
+    taken: list[int] = []
+
+    def train(state: Any, key: Any, count: Any) -> Any:
+        taken.append(int(count))
+        return SimpleNamespace(step=state.step + taken[-1])
+
+    program = Program(plan_of_run, None, None, None, train, None, many=True)  # type: ignore[arg-type]
+    runner = loop(program, lambda step: (), Note())
+    runner._report = lambda step, state: None  # type: ignore[method-assign]
+    runner._save = lambda state: None  # type: ignore[method-assign]
+    runner.run(SimpleNamespace(step=0))  # type: ignore[arg-type]
+    assert sum(taken) == plan_of_run.steps
+    assert max(taken) == plan_of_run.log_every == 50
+    reports = [step for step in range(1, plan_of_run.steps + 1) if plan_of_run.reports(step)]
+    assert list(np.cumsum(taken)) == reports
+    assert len(taken) == DISPATCHES[name]
 
 
 @pytest.fixture(scope="module")
@@ -172,37 +182,42 @@ def test_between_reports_nothing_goes_to_the_device_or_comes_back(
         per_epoch = 10 // batch_size
         changes = {"model.name": "INPUT -> FC", "train.batch_size": batch_size}
         changes |= {"augment.crop_padding": 1, "train.log_steps": 100, "train.epochs": 3.0}
-        programs = compile_programs(make_recipe(changes), tiny)
-        assert max(programs.train_steps) == (per_epoch if many else 1)
-        state, note = programs.create(jax.random.key(1)), Note()
-        with programs.feed.open(0, range(3 * per_epoch)) as given:
+        program = compiled(make_recipe(changes), tiny)
+        assert program.many == many
+        state, note = program.begin(jax.random.key(1)), Note()
+        with program.feed.open(0, range(3 * per_epoch)) as given:
 
             def fed(step: int) -> tuple[Array, ...]:
                 begins = step % per_epoch == 0
                 with jax.transfer_guard("allow" if begins else "disallow_explicit"):
                     return given(step)
 
-            runner = loop(programs, fed, note)
+            runner = loop(program, fed, note)
+            for count in (1, per_epoch, 3 * per_epoch):
+                placement.scalar(count)  # sent once a process
             fetched.clear()
             with jax.transfer_guard("disallow_explicit"):
                 runner.run(state)
-        assert note.steps == [per_epoch, 2 * per_epoch, 3 * per_epoch]
+        assert note.steps == [3 * per_epoch]
         return len(fetched)
 
     assert fetches(1) == fetches(2) > 0
 
 
-def test_each_program_takes_the_place_of_the_state_it_is_given(
-    make_recipe: Callable[..., Recipe], tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("many", [False, True])
+def test_the_program_takes_the_place_of_the_state_it_is_given(
+    make_recipe: Callable[..., Recipe], tiny: Dataset, monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
-    changes = {"model.name": "INPUT -> FC", "train.batch_size": 1, "train.steps": 20}
+    """One program, whatever number of steps it is asked for, across the ends of epochs."""
+    changes = {"model.name": "INPUT -> FC", "train.batch_size": 3, "train.steps": 20}
     changes |= {"augment.crop_padding": 1, "train.log_steps": 100}
-    monkeypatch.setattr(placement, "many_at_once", lambda: True)
-    programs, images = compile_programs(make_recipe(changes), tiny), training_set(tiny)
+    monkeypatch.setattr(placement, "many_at_once", lambda: many)
+    program, images = compiled(make_recipe(changes), tiny), training_set(tiny)
     key = placement.key_of(0)
-    for length, train in programs.train_steps.items():
-        state = programs.create(key)
-        after = train(state, images.images, images.labels, programs.feed.order(key, 0), key)
-        assert int(after.step) == length
+    for count in (1, 2, 8) if many else (1,):
+        state = program.begin(key)
+        order, counts = program.feed.order(key, 0), (placement.scalar(count),) * many
+        after = program.train(state, images.images, images.labels, order, key, *counts)
+        assert int(after.step) == count
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
         assert not any(leaf.is_deleted() for leaf in (*images[:2], key))

@@ -9,7 +9,7 @@ import pytest
 from cnnlab.data import Dataset, Images
 from cnnlab.training.evaluate import evaluate
 from cnnlab.training.feed import training_set
-from cnnlab.training.programs import Programs, compile_programs
+from cnnlab.training.program import Program, compiled
 from cnnlab.training.recipe import Recipe
 
 
@@ -31,11 +31,11 @@ def test_every_image_counts_once(batch_size: int) -> None:
 
 
 def test_batches_give_what_the_whole_split_at_once_gives(
-    linear: Callable[[dict[str, object]], Programs], tiny: Dataset
+    linear: Callable[[dict[str, object]], Program], tiny: Dataset
 ) -> None:
-    programs, split = linear({}), tiny.split("validation")
-    variables = programs.create(jax.random.key(0)).variables
-    score = evaluate(programs.eval_step, variables, split, batch_size=3)
+    program, split = linear({}), tiny.split("validation")
+    variables = program.begin(jax.random.key(0)).variables
+    score = evaluate(program.evaluate, variables, split, batch_size=3)
     pixels = tiny.split("train").images / 255
     x = (split.images / 255 - pixels.mean()) / pixels.std()
     layer = variables["params"]["fc1"]
@@ -48,13 +48,13 @@ def test_batches_give_what_the_whole_split_at_once_gives(
 
 @pytest.mark.parametrize(("flip", "shift"), [(True, False), (False, True), (True, True)])
 def test_the_mean_of_several_views_logits_is_scored(
-    linear: Callable[[dict[str, object]], Programs], tiny: Dataset, flip: bool, shift: bool
+    linear: Callable[[dict[str, object]], Program], tiny: Dataset, flip: bool, shift: bool
 ) -> None:
-    programs, split = (
+    program, split = (
         linear({"train.eval_flip": flip, "train.eval_shift": shift}),
         tiny.split("test"),
     )
-    variables = programs.create(jax.random.key(0)).variables
+    variables = program.begin(jax.random.key(0)).variables
     pixels = tiny.split("train").images / 255
     x = (split.images / 255 - pixels.mean()) / pixels.std()
     kernel, bias = (np.asarray(variables["params"]["fc1"][name]) for name in ("kernel", "bias"))
@@ -69,7 +69,7 @@ def test_the_mean_of_several_views_logits_is_scored(
         moved = [of_its_sides(around[:, i : i + 4, i : i + 4]) for i in (0, 2)]
         logits = logits / 2 + sum(moved) / 4
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    score = evaluate(programs.eval_step, variables, split, batch_size=5)
+    score = evaluate(program.evaluate, variables, split, batch_size=5)
     assert score.loss == pytest.approx(-log_p[np.arange(len(x)), split.labels].mean(), rel=1e-5)
     assert score.error == pytest.approx(100 * np.mean(logits.argmax(1) != split.labels))
 
@@ -86,9 +86,9 @@ def test_images_prepared_before_are_taken_as_they_are(
     dataset = dataclasses.replace(tiny, _load=split, preprocess="gcn_zca")
     changes = {"model.name": "INPUT -> FC", "train.batch_size": 3, "train.steps": 9}
     recipe = make_recipe(changes | {"augment.crop_padding": 0})
-    programs, training = compile_programs(recipe, dataset), training_set(dataset)
+    program, training = compiled(recipe, dataset), training_set(dataset)
     key = jax.random.key(0)
-    state = programs.create(key)
+    state = program.begin(key)
     kernel, bias = (np.asarray(state.params["fc1"][name]) for name in ("kernel", "bias"))
 
     def losses(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -96,12 +96,12 @@ def test_images_prepared_before_are_taken_as_they_are(
         logits -= logits.max(axis=1, keepdims=True)
         return np.log(np.exp(logits).sum(1)) - logits[np.arange(len(labels)), labels]
 
-    score = evaluate(programs.eval_step, state.variables, dataset.split("test"), batch_size=5)
+    score = evaluate(program.evaluate, state.variables, dataset.split("test"), batch_size=5)
     assert score.loss == pytest.approx(losses(*dataset.split("test")).mean(), rel=1e-4)
-    order = programs.feed.order(key, 0)
+    order = program.feed.order(key, 0)
     batch = np.asarray(order[0])
     images, labels = dataset.split("train")
-    state = programs.train_steps[1](state, training.images, training.labels, order, key)
+    state = program.train(state, training.images, training.labels, order, key)
     assert state.tally.loss / 3 == pytest.approx(
         losses(images[batch], labels[batch]).mean(), rel=1e-4
     )

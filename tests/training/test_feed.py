@@ -5,11 +5,11 @@ import numpy as np
 from cnnlab.data import Dataset
 from cnnlab.training import placement
 from cnnlab.training.feed import training_set
-from cnnlab.training.programs import Programs
+from cnnlab.training.program import Program
 
 
 def test_every_epoch_is_fed_its_own_order(
-    linear: Callable[[dict[str, object]], Programs], tiny: Dataset
+    linear: Callable[[dict[str, object]], Program], tiny: Dataset
 ) -> None:
     """Three steps an epoch, taken up at the fifth; once an epoch an order is made."""
     feed, training = linear({}).feed, training_set(tiny)

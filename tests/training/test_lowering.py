@@ -10,9 +10,9 @@ import pytest
 from config_files import ablation, stand_in, summary
 
 from cnnlab.data import open_dataset
-from cnnlab.training.programs import functions
+from cnnlab.training.program import program
 from cnnlab.training.recipe import Recipe
-from cnnlab.training.step import epoch_order, repeat
+from cnnlab.training.step import epoch_order
 
 PLATFORMS = ("cuda", "tpu")
 
@@ -22,11 +22,10 @@ def test_a_streamed_recipe_lowers(imagenet: Path) -> None:
     recipe = ablation("imagenet_resnet50", "paper").recipe("stride_in_3x3", 0)
     recipe = recipe.override({"train.batch_size": 8})  # of 54 images
     dataset = open_dataset("imagenet2012", directory=imagenet, image_size=224)
-    found, key = functions(recipe, dataset), jax.random.key(0)
-    fed = found.feed.shapes()
-    state = jax.eval_shape(found.create, key, fed[0])
+    found, key = program(recipe, dataset), jax.random.key(0)
+    fed, state = found.feed.shapes(), found.shapes
     assert [(x.shape, str(x.dtype)) for x in fed] == [((8, 224, 224, 3), "uint8"), ((8,), "int32")]
-    step = jax.jit(found.train_step, donate_argnums=0)
+    step = jax.jit(found.train, donate_argnums=0)
     for text in modules(step, state, *fed, key):
         assert donated(text) == len(jax.tree.leaves(state))
         assert convolutions(text) == ["bf16"] * (3 * 53 - 1)
@@ -48,15 +47,16 @@ def convolutions(module: str) -> list[str]:
     return re.findall(r"stablehlo\.convolution.*-> tensor<[0-9x]*x(\w+)>", module)
 
 
-def lowered(recipe: Recipe, times: int) -> tuple[Iterator[str], int]:
-    """The step, so many times, as StableHLO; and how many arrays the state has."""
+def lowered(recipe: Recipe) -> tuple[Iterator[str], int]:
+    """The program of many steps as StableHLO; and how many arrays the state has."""
     dataset, key = stand_in(recipe), jax.random.key(0)
-    found, batch = functions(recipe, dataset), recipe.train.batch_size
+    found, batch = program(recipe, dataset, many=True), recipe.train.batch_size
     images, labels = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in dataset.split("train"))
-    state = jax.eval_shape(found.create, key, images)
     order = jax.eval_shape(lambda: epoch_order(key, 0, examples=200, batch_size=batch))
-    step = jax.jit(repeat(found.train_step, times), donate_argnums=0)
-    return modules(step, state, images, labels, order, key), len(jax.tree.leaves(state))
+    train = jax.jit(found.train, donate_argnums=0)
+    count = jax.ShapeDtypeStruct((), "int32")
+    arguments = (found.shapes, images, labels, order, key, count)
+    return modules(train, *arguments), len(jax.tree.leaves(found.shapes))
 
 
 ARMS = [
@@ -80,7 +80,7 @@ def test_a_published_recipe_lowers_for_gpu_and_tpu(
     recipe = ablation(name, preset).recipe(arm, 0)
     batch = min(recipe.train.batch_size, 128)  # of 200 images
     recipe = recipe.override({"model.dtype": dtype, "train.batch_size": batch})
-    texts, leaves = lowered(recipe, times=8)
+    texts, leaves = lowered(recipe)
     layers, fixed = (
         sum(kind in row.notation for row in summary(recipe).rows) for kind in ("CONV", "WHITEN")
     )

@@ -23,15 +23,15 @@ import jax
 from pathlib import Path
 from rich.console import Console
 from cnnlab import data, training
-from cnnlab.training.programs import compile_programs
+from cnnlab.training.program import compiled
 from cnnlab.training.recipe import Recipe
 
 assert jax.device_count() == 8
 for folder in map(Path, sys.argv[1:]):
     recipe = Recipe().override(json.loads((folder / "recipe.json").read_text()))
     training.run(recipe, folder / "run", Console(quiet=True))
-    programs = compile_programs(recipe, data.open_dataset(recipe.data.name))
-    (folder / "hlo.txt").write_text(programs.train_steps[1].as_text())
+    program = compiled(recipe, data.open_dataset(recipe.data.name))
+    (folder / "hlo.txt").write_text(program.train.as_text())
 """
 
 

@@ -19,7 +19,7 @@ from cnnlab.evidence import Ablation
 from cnnlab.training import placement
 from cnnlab.training.evaluate import evaluate
 from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import build_model, compile_programs
+from cnnlab.training.program import build_model, compiled
 from cnnlab.training.recipe import Model, Recipe, RecipeError, check_recipe
 from cnnlab.training.record import METRICS
 from cnnlab.training.step import make_update
@@ -84,18 +84,18 @@ def test_a_step_is_the_update_on_its_batch(recipe: Callable[..., Recipe]) -> Non
     """Normalised by ImageNet's statistics, and the tally begins anew with the epoch."""
     streamed, key = recipe(), placement.key_of(0)
     dataset = open_(streamed)
-    programs, records = compile_programs(streamed, dataset), dataset.split("train")
-    assert set(programs.train_steps) == {1}
+    program, records = compiled(streamed, dataset), dataset.split("train")
+    assert not program.many
     options = {"batch_size": 8, "rows": np.arange(8), "smallest": 0.08, "flip": True}
     batches = list(records.training_batches(range(4, 8), seed=5, **options))
-    model = build_model(streamed, 1000)
-    update = jax.jit(make_update(model, optimizer(streamed, programs.plan), label_smoothing=0.0))
-    fresh = programs.create(key)
+    model = build_model(streamed.model, 1000)
+    update = jax.jit(make_update(model, optimizer(streamed, program.plan), label_smoothing=0.0))
+    fresh = program.begin(key)
     state = fresh.replace(step=jnp.int32(4))
     expected = jax.tree.map(jnp.copy, state)
-    with programs.feed.open(5, range(4, 8)) as fed:
+    with program.feed.open(5, range(4, 8)) as fed:
         for step, (images, labels) in enumerate(batches, start=4):
-            state = programs.train_steps[1](state, *fed(step), key)
+            state = program.train(state, *fed(step), key)
             x = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
             expected = update(expected, jnp.float32(x), labels, key, jnp.bool_(step == 6))
     assert int(state.tally.examples) == 16
@@ -107,7 +107,7 @@ def test_several_steps_at_once_are_for_what_lies_on_the_device(
 ) -> None:
     monkeypatch.setattr(placement, "many_at_once", lambda: True)
     changes = {"model.name": "INPUT -> FC", "train.log_steps": 10}
-    assert set(compile_programs(recipe(changes), open_(recipe())).train_steps) == {1}
+    assert not compiled(recipe(changes), open_(recipe())).many
 
 
 @pytest.mark.parametrize("batch_size", [4, 13, 20])
@@ -131,7 +131,7 @@ def test_every_image_is_evaluated_once(recipe: Callable[..., Recipe], batch_size
         ({"augment.cutout": 8}, "augment.cutout = 8, but imagenet2012 is streamed"),
         ({"augment.alternate": True}, "alternate = True, but .* streamed: set it to False"),
         ({"probe": "shift"}, "probe = 'shift' reads a whole split, but imagenet2012 is streamed"),
-        ({"augment.resized_crop": 1.0}, r"resized_crop = 1 must be in \[0, 1\)"),
+        ({"augment.resized_crop": 1.0}, r"resized_crop = 1\.0 must be a number in \[0, 1\)"),
         (
             {"data.name": "digits", "data.image_size": 0},
             "resized_crop = 0.08, but digits is of one",
@@ -143,7 +143,7 @@ def test_what_is_not_for_these_data(
     recipe: Callable[..., Recipe], changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(RecipeError, match=words):
-        check_recipe(recipe(changes), data.names())
+        check_recipe(recipe(changes))
 
 
 def test_a_batch_in_shares_is_the_batch() -> None:

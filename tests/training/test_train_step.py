@@ -11,11 +11,12 @@ import pytest
 from cnnlab import models, ops
 from cnnlab.data import Dataset
 from cnnlab.training import placement
+from cnnlab.training import program as program_module
 from cnnlab.training import step as steps_module
 from cnnlab.training.averaging import moving_average
 from cnnlab.training.feed import training_set
 from cnnlab.training.optimizer import optimizer
-from cnnlab.training.programs import Programs, build_model, compile_programs, functions
+from cnnlab.training.program import Program, build_model, compiled
 from cnnlab.training.recipe import Recipe, plan
 from cnnlab.training.state import State, create_state, digest
 from cnnlab.training.step import cross_entropy, epoch_order, turned, wrong
@@ -35,17 +36,17 @@ PLAIN = {
 }
 
 
-def advance(programs: Programs, tiny: Dataset, state: State, steps: int) -> State:
+def advance(program: Program, tiny: Dataset, state: State, steps: int) -> State:
     training = training_set(tiny)
     for _ in range(steps):
-        order = programs.feed.order(KEY, int(state.step) // programs.plan.steps_per_epoch)
-        state = programs.train_steps[1](state, training.images, training.labels, order, KEY)
+        order = program.feed.order(KEY, int(state.step) // program.plan.steps_per_epoch)
+        state = program.train(state, training.images, training.labels, order, KEY)
     return state
 
 
 def by_hand(recipe: Recipe, tiny: Dataset, state: State, orders: list[np.ndarray]) -> dict:
     """Training step by step; SGD and averages in NumPy, the gradient of a loss spelt out."""
-    model, (images, labels) = build_model(recipe, 3), tiny.split("train")
+    model, (images, labels) = build_model(recipe.model, 3), tiny.split("train")
     pixels = images.astype(np.float32) / 255
     x = (pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))
     variables = jax.tree.map(np.asarray, {"params": state.params, "batch_stats": state.batch_stats})
@@ -92,11 +93,11 @@ def test_five_steps_are_those_written_by_hand(
 ) -> None:
     changes = {"optimizer.lookahead": lookahead, "optimizer.ema_decay": 0.0} if lookahead else {}
     recipe = make_recipe(PLAIN | changes)
-    programs = compile_programs(recipe, tiny)
-    start = programs.create(KEY)
-    orders = [np.asarray(programs.feed.order(KEY, epoch)) for epoch in (0, 1)]
+    program = compiled(recipe, tiny)
+    start = program.begin(KEY)
+    orders = [np.asarray(program.feed.order(KEY, epoch)) for epoch in (0, 1)]
     expected = by_hand(recipe, tiny, start, [orders[0], orders[1][:2]])
-    state = advance(programs, tiny, start, 5)
+    state = advance(program, tiny, start, 5)
     assert int(state.step) == 5
     found = {"params": state.params, "batch_stats": state.batch_stats, "average": state.average}
     for name, tree in found.items():
@@ -116,10 +117,10 @@ def test_five_steps_are_those_written_by_hand(
 def test_an_epochs_first_batch_begins_the_tally_anew(
     make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
-    programs = compile_programs(make_recipe(PLAIN), tiny)
-    state, counted = programs.create(KEY), []
+    program = compiled(make_recipe(PLAIN), tiny)
+    state, counted = program.begin(KEY), []
     for _ in range(7):
-        state = advance(programs, tiny, state, 1)
+        state = advance(program, tiny, state, 1)
         counted.append(int(state.tally.examples))
     assert counted == [3, 6, 9, 3, 6, 9, 3]
 
@@ -127,10 +128,10 @@ def test_an_epochs_first_batch_begins_the_tally_anew(
 def test_the_first_bad_step_is_the_one_noted(
     make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
-    programs = compile_programs(make_recipe(PLAIN), tiny)
-    state = advance(programs, tiny, programs.create(KEY), 2)
+    program = compiled(make_recipe(PLAIN), tiny)
+    state = advance(program, tiny, program.begin(KEY), 2)
     spoilt = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), state.params)
-    state = advance(programs, tiny, state.replace(params=spoilt), 3)
+    state = advance(program, tiny, state.replace(params=spoilt), 3)
     assert int(state.tally.bad_step) == 2
 
 
@@ -143,24 +144,24 @@ def test_the_first_bad_step_is_the_one_noted(
     ],
 )
 def test_what_is_random_differs_between_steps_and_never_at_a_step(
-    linear: Callable[[dict[str, object]], Programs],
+    linear: Callable[[dict[str, object]], Program],
     tiny: Dataset,
     changes: dict[str, object],
     random: bool,
 ) -> None:
-    programs, training = linear(changes), training_set(tiny)
-    order = programs.feed.order(KEY, 0)
+    program, training = linear(changes), training_set(tiny)
+    order = program.feed.order(KEY, 0)
 
     def loss_at(step: int) -> float:  # 0 and 3 take the same batch of `order`
-        state = programs.create(KEY).replace(step=jnp.int32(step))
-        tally = programs.train_steps[1](state, training.images, training.labels, order, KEY).tally
+        state = program.begin(KEY).replace(step=jnp.int32(step))
+        tally = program.train(state, training.images, training.labels, order, KEY).tally
         return float(tally.loss)
 
     assert loss_at(0) == loss_at(0)
     assert (loss_at(0) != loss_at(3)) == random
 
 
-def test_an_epochs_order(linear: Callable[[dict[str, object]], Programs]) -> None:
+def test_an_epochs_order(linear: Callable[[dict[str, object]], Program]) -> None:
     def order(seed: int, epoch: int) -> np.ndarray:
         return np.asarray(linear({}).feed.order(jax.random.key(seed), epoch))
 
@@ -187,21 +188,21 @@ def test_every_image_is_seen_from_both_sides_in_two_epochs() -> None:
 
 
 def test_an_epochs_batches_are_mirrored_as_it_has_turned_them(
-    linear: Callable[[dict[str, object]], Programs], tiny: Dataset
+    linear: Callable[[dict[str, object]], Program], tiny: Dataset
 ) -> None:
     still = {"augment.flip": True, "augment.alternate": True, "optimizer.learning_rate": 0.0}
-    programs, training = linear(still), training_set(tiny)
-    state = programs.create(KEY)
+    program, training = linear(still), training_set(tiny)
+    state = program.begin(KEY)
     layer = jax.tree.map(np.asarray, state.params["fc1"])
     sides = [np.asarray(training.images), np.asarray(training.images)[:, :, ::-1]]
     for epoch in range(2):
-        batches = np.asarray(programs.feed.order(KEY, epoch)).ravel()
+        batches = np.asarray(program.feed.order(KEY, epoch)).ravel()
         mirrored = np.asarray(turned(KEY, epoch, examples=10))[batches]
         shown = np.where(mirrored[:, None, None, None], sides[1][batches], sides[0][batches])
         x = (shown / 255.0 - training.mean) / training.std
         logits = x.reshape(9, -1) @ layer["kernel"] + layer["bias"]
         labels = training.labels[batches]
-        state = advance(programs, tiny, state, 3)
+        state = advance(program, tiny, state, 3)
         expected = cross_entropy(jnp.asarray(logits, jnp.float32), labels, 0.0)
         assert float(state.tally.loss) == pytest.approx(float(expected.sum()), rel=1e-4)
 
@@ -210,8 +211,8 @@ def test_whitening_filters_are_those_of_the_training_images_and_stay(
     make_recipe: Callable[..., Recipe], tiny: Dataset
 ) -> None:
     recipe = make_recipe(PLAIN | {"model.name": "INPUT -> WHITEN2 -> RELU -> FC"})
-    programs, training = compile_programs(recipe, tiny), training_set(tiny)
-    state = programs.create(KEY)
+    program, training = compiled(recipe, tiny), training_set(tiny)
+    state = program.begin(KEY)
     x = (np.asarray(training.images) / 255.0 - training.mean) / training.std
     half = np.asarray(ops.whitening_filters(jnp.asarray(x, jnp.float32), 2))
     expected = np.concatenate([half, -half], axis=-1)
@@ -220,7 +221,7 @@ def test_whitening_filters_are_those_of_the_training_images_and_stay(
         found = np.asarray(state.batch_stats["whiten1"]["kernel"])
         signs = np.sign((found * expected).sum((0, 1, 2)))
         np.testing.assert_allclose(found * signs, expected, rtol=1e-3, atol=1e-4)
-        state = advance(programs, tiny, state, 3)
+        state = advance(program, tiny, state, 3)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
@@ -248,18 +249,18 @@ def test_wrong_is_where_another_class_is_largest() -> None:
 
 def test_bfloat16_computes_low_and_keeps_float32(
     make_recipe: Callable[..., Recipe],
-    linear: Callable[[dict[str, object]], Programs],
+    linear: Callable[[dict[str, object]], Program],
     tiny: Dataset,
 ) -> None:
     low = {"model.dtype": "bfloat16"}
-    programs, model = linear(low), build_model(make_recipe(PLAIN | low), classes=3)
+    program, model = linear(low), build_model(make_recipe(PLAIN | low).model, classes=3)
     variables = jax.eval_shape(model.init, KEY, jnp.zeros((2, 4, 4, 1)))
     assert jax.eval_shape(model.apply, variables, jnp.zeros((2, 4, 4, 1))).dtype == jnp.bfloat16
-    start = programs.create(KEY)
+    start = program.begin(KEY)
     assert start.average is None
     assert start.variables == {"params": start.params, "batch_stats": start.batch_stats}
-    before, full = digest(start.params), advance(linear({}), tiny, programs.create(KEY), 3)
-    state = advance(programs, tiny, start, 3)
+    before, full = digest(start.params), advance(linear({}), tiny, program.begin(KEY), 3)
+    state = advance(program, tiny, start, 3)
     floats = (variables, state.params, state.opt_state[1][0].trace, state.tally.loss)
     assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.dtype("float32")}
     assert len({before, digest(state.params), digest(full.params)}) == 3
@@ -319,8 +320,8 @@ def test_a_state_has_the_bits_of_a_thoroughly_optimised_initialisation(
 ) -> None:
     name = "INPUT -> WHITEN3 -> CONV3-5 -> BN -> RELU -> FC-7 -> RELU -> FC"
     recipe = make_recipe(PLAIN | {"model.name": name})
-    programs, found = compile_programs(recipe, tiny), functions(recipe, tiny)
-    thorough = jax.jit(found.create)(KEY, found.feed.sample())
-    assert digest(programs.create(KEY).variables) == digest(thorough.variables)
+    program, pure = compiled(recipe, tiny), program_module.program(recipe, tiny)
+    thorough = jax.jit(pure.create)(KEY, pure.feed.sample())
+    assert digest(program.begin(KEY).variables) == digest(thorough.variables)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), thorough)
-    assert programs.shapes == shapes
+    assert program.shapes == shapes
