@@ -13,7 +13,7 @@ from markupsafe import Markup
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from cnnlab.analysis import Summary, summarize
-from cnnlab.errors import unknown
+from cnnlab.errors import Mistake, unknown
 from cnnlab.evidence.caption import caption
 from cnnlab.evidence.interval_plots import plots
 from cnnlab.evidence.overview import OUTCOMES, Arm, Result, arm_settings, by_claim
@@ -35,16 +35,16 @@ def evidence_page(home: Path = HOME, preset: str | None = None, folder: str | Pa
         folder: where the page is to be saved, which its links to the configs start from.
 
     Raises:
-        ValueError: no claim has that preset; says the presets there are and the nearest.
+        Mistake: no claim has that preset; says the presets there are and the nearest.
         ForeignRecord, RateNotChosen: as `read_results`.
     """
     presets = read_results(home / "results", home / "configs")
     claims = {name: results for name, results in presets.items() if results}
     if not claims:
-        raise ValueError(f"no claims: looked in {home / 'configs'}")
+        raise Mistake(f"no claims: looked in {home / 'configs'}")
     if preset is not None:
         if preset not in claims:
-            raise ValueError(unknown("preset", preset, tuple(claims)))
+            raise Mistake(unknown("preset", preset, tuple(claims)))
         claims = {preset: claims[preset]}
     return report_page(by_claim(claims), os.path.relpath(home, folder))
 
@@ -123,12 +123,12 @@ def layers(recipe: ConfigDict) -> Summary:
     """The layer table of a recipe's network, on images of its data set's size.
 
     Raises:
-        ValueError: a data set that is not known without its files; names it and those that are.
+        Mistake: a data set that is not known without its files; names it and those that are.
         RecipeError, PatternError: as `build_model`.
     """
     name, size = recipe.data.name, recipe.data.image_size
     if name not in DATA:
-        raise ValueError(unknown("data set", name, DATA))
+        raise Mistake(unknown("data set", name, DATA))
     height, width, channels = DATA[name].shape
     shape = (size or height, size or width, channels)
     return _layers(FrozenConfigDict({"model": recipe.model}), shape, DATA[name].classes)

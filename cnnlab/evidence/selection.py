@@ -15,6 +15,7 @@ from cnnlab.errors import Mistake
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.ledger import Execute, Ledger
 from cnnlab.training import Record
+from cnnlab.training.recipe import completed
 
 
 class RateNotChosen(Mistake):
@@ -63,7 +64,7 @@ def choose_rates(ablation: Ablation, records: Iterable[Record]) -> Ablation:
 def _runs(arm: str, records: Iterable[Record]) -> dict[float, Record]:
     """The run of an arm at each rate."""
     return {
-        record.config["optimizer"]["learning_rate"]: record
+        completed(record.config)["optimizer"]["learning_rate"]: record
         for record in records
         if (record.arm, record.seed) == (arm, SELECTION_SEED)
     }

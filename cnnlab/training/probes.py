@@ -4,7 +4,8 @@ A probe runs once, after the final evaluation, and what it finds joins the recor
 gives the same numbers for the same variables and seed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +20,13 @@ from cnnlab import data, ops
 from cnnlab.analysis.lesion import blocks, lesioned, some, without
 from cnnlab.analysis.shift import REACH, logit_change, offsets, shifted
 from cnnlab.data import Dataset, Images, Records
-from cnnlab.errors import unknown
-from cnnlab.training import placement
-from cnnlab.training.checkpoint import Checkpoints
+from cnnlab.errors import Mistake, unknown
+from cnnlab.files import BadFile
+from cnnlab.training import checkpoint, placement
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.feed import Feed
 from cnnlab.training.programs import build_model, functions
-from cnnlab.training.recipe import RecipeError, dataset_of, recipe_of
+from cnnlab.training.recipe import RecipeError, check_recipe, dataset_of, recipe_of
 from cnnlab.training.record import METRICS
 
 
@@ -113,7 +114,9 @@ def trained(
 
 
 def load(folder: Path, directory: str | None = None) -> Trained:
-    """The network that a run left in its folder, from its newest checkpoint.
+    """The network that a run left in its folder, from its newest good checkpoint.
+
+    Nothing in the folder is changed.
 
     Args:
         folder: a run's, as `training.run` made it.
@@ -121,20 +124,31 @@ def load(folder: Path, directory: str | None = None) -> Trained:
 
     Raises:
         UnusableFolder: no run was begun there.
-        FileNotFoundError: it has no good checkpoint.
+        BadFile: its `config.json` is no recipe, or one that cannot be.
+        RestoreFailed: a checkpoint could not be read, though nothing shows that it is damaged.
+        FileNotFoundError: there is no good checkpoint.
         DataMissing: as `data.open_dataset`.
     """
     recipe = recipe_of(folder)
     recipe.data.directory = directory or ""
+    with _blamed_on(folder / "config.json"):
+        check_recipe(recipe, data.names())
     dataset = dataset_of(recipe)
-    found = functions(recipe, dataset)
-    like = jax.eval_shape(found.create, jax.random.key(recipe.seed), found.feed.sample())
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state = checkpoints.newest(like)
-    checkpoints.close()
+    with _blamed_on(folder / "config.json"):
+        found = functions(recipe, dataset)
+        like = jax.eval_shape(found.create, jax.random.key(recipe.seed), found.feed.sample())
+    state = checkpoint.load(folder / "checkpoints", like)
     if state is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
     return trained(recipe, dataset, state.variables, found.feed, _jitted(found.eval_step))
+
+
+@contextmanager
+def _blamed_on(config: Path) -> Iterator[None]:
+    try:
+        yield
+    except Mistake as error:
+        raise BadFile(f"{config}: {error}") from error
 
 
 def probe(name: str) -> Probe | None:

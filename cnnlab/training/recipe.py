@@ -4,6 +4,7 @@ Durations are written in epochs or in steps, never both: `epochs` or `steps`, `w
 `warmup_steps`, and so on; the other one is 0.
 """
 
+import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from cnnlab import data
 from cnnlab.data import PREPROCESSES, Dataset
 from cnnlab.errors import Mistake, unknown
+from cnnlab.files import Format
 from cnnlab.training.record import UnusableFolder
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -99,11 +101,18 @@ def recipe_of(folder: Path) -> ConfigDict:
 
     Raises:
         UnusableFolder: there is none.
+        BadFile: its `config.json` is no recipe's; says in what.
     """
     config = folder / "config.json"
     if not config.is_file():
         raise UnusableFolder(f"{folder} holds no run: it has no config.json")
-    return ConfigDict(completed(json.loads(config.read_text())))
+    return ConfigDict(completed(config_format().read(config)))
+
+
+@functools.cache
+def config_format() -> Format:
+    """What a recorded identity holds: keys and types of the default recipe's."""
+    return Format.like(identity(default_recipe()))
 
 
 def essence(recipe: ConfigDict) -> dict[str, Any]:
