@@ -1,7 +1,7 @@
 """The command `cnnlab`: networks by name, layer tables, claims and their evidence, demos.
 
-Exit status: 0 done, 1 a claim's figure disagrees, 2 a mistake in what was asked for, 141 nobody
-reads the output any more (`| head`).
+Exit status: 0 done, 1 a claim's figure disagrees or a file cannot be read or written, 2 a mistake
+in what was asked for, 141 nobody reads the output any more (`| head`).
 """
 
 import argparse
@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tabulate import tabulate
 
-from cnnlab.errors import Mistake, unknown
+from cnnlab.errors import Failure, Mistake, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cnnlab.pages import Page
+
 FORMATS = ("text", "markdown", "csv", "json")
 
-EXIT_DISAGREES = 1
+EXIT_DISAGREES = EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_PIPE = 128 + 13
 
@@ -59,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Nobody reads any more (`| head`); what Python flushes at its end must go somewhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
+    except (Failure, OSError) as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,12 +179,10 @@ def _summary(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in inspect.signature(args.make).parameters}
     try:
-        print(args.make(**options).save(args.out))
+        page = args.make(**options)
     except ValueError as error:
         raise Mistake(error) from error
-    except OSError as error:
-        raise Mistake(f"cannot write {args.out}: {error.strerror}") from error
-    return 0
+    return _save(page, args.out)
 
 
 def _asked(args: argparse.Namespace) -> tuple[tuple[int, int, int] | None, dict[str, Any]]:
@@ -227,10 +230,7 @@ def _claims(args: argparse.Namespace) -> int:
 
     from cnnlab import evidence
 
-    try:
-        trained = evidence.empirical_table()
-    except ValueError as error:
-        raise Mistake(error) from error
+    trained = evidence.empirical_table()
     if trained.empty:
         home = evidence.published.HOME
         print(f"no claims that take training: looked in {home}/configs", file=sys.stderr)
@@ -261,11 +261,15 @@ def _print_claims(claims: "pd.DataFrame") -> None:
 def _report(args: argparse.Namespace) -> int:
     from cnnlab import evidence
 
+    page = evidence.evidence_page(preset=args.preset, folder=Path(args.out).parent)
+    return _save(page, args.out)
+
+
+def _save(page: "Page", out: str) -> int:
     try:
-        page = evidence.evidence_page(preset=args.preset, folder=Path(args.out).parent)
-        print(page.save(args.out))
-    except (ValueError, OSError) as error:
-        raise Mistake(error) from error
+        print(page.save(out))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise Mistake(f"cannot write {out}: {error.strerror}") from error
     return 0
 
 

@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from cnnlab import training
+from cnnlab.config_file import blamed
 from cnnlab.errors import Failure, Mistake
 from cnnlab.native.memory import keep_memory
 from cnnlab.training import placement
@@ -63,14 +64,35 @@ def _parse(arguments: list[str]) -> list[str]:
         program, *stray = flags.FLAGS(arguments)
         if stray:
             raise flags.Error(f"words that belong to no flag: {' '.join(stray)}")
-        _ = CONFIG.value.is_locked  # a config file that is not there says so only when it is read
+        # A config file that is not there says so only when it is read.
+        if not hasattr(CONFIG.value, "is_locked"):
+            raise TypeError(
+                f"get_config must give a ConfigDict, not a {type(CONFIG.value).__name__}"
+            )
         return [program]
-    except (KeyError, AttributeError) as error:
-        sys.exit(_say(_unknown_key(error, arguments), EXIT_USAGE))
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        # ml_collections hands on the traceback of a config that raises; its last line is the error.
-        reason = str(error).strip().splitlines()[-1].strip()
-        sys.exit(_say(reason.removeprefix("ValueError: "), EXIT_USAGE))
+    except Exception as error:  # a config file may raise anything; what is not its own goes on up
+        sys.exit(_say(_misread(error, arguments), EXIT_USAGE))
+
+
+def _misread(error: Exception, arguments: list[str]) -> object:
+    """Words why a command line could not be read; an error of ours goes on up."""
+    if mistake := blamed(error, _config_path(arguments)):
+        return mistake
+    if isinstance(error, KeyError | AttributeError):
+        return _unknown_key(error, arguments)
+    if isinstance(error, flags.Error | TypeError | ValueError | OSError):
+        # ml_collections hands on the traceback of what it could not load; its last line tells.
+        return str(error).strip().splitlines()[-1].strip().removeprefix("ValueError: ")
+    raise error
+
+
+def _config_path(arguments: list[str]) -> str:
+    """The config file that a command line asks for, without its preset."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.lstrip("-").partition("=")
+        if argument.startswith("-") and name == "config":
+            return (value if equals else following).partition(":")[0]
+    return ""
 
 
 def _unknown_key(error: Exception, arguments: list[str]) -> str:

@@ -15,6 +15,8 @@ from rich.console import Console
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger, print_report, tune, write_records, write_report
 from cnnlab.evidence.published import check_publishable
+from cnnlab.evidence.records import records_path
+from cnnlab.files import inside
 from cnnlab.launch import EXIT_FAILED, failed, launch
 from cnnlab.training.placement import leads
 
@@ -34,8 +36,8 @@ def main(config: ConfigDict) -> int:
         check_publishable(ablation, Path("configs"))
     for recipe in ablation.arms.values():
         training.inspect(recipe)
-    home = Path(WORKDIR.value) / ablation.name
-    ledger = Ledger(home / ablation.preset)
+    home = ablation.home(Path(WORKDIR.value))
+    ledger = Ledger(inside(home, ablation.preset))
 
     def execute(recipe: ConfigDict, folder: Path) -> training.Record:
         return training.run(recipe, folder, console)
@@ -47,8 +49,8 @@ def main(config: ConfigDict) -> int:
         return EXIT_FAILED if failures else 0
     records = ledger.records(recipes)
     if PUBLISH.value and not failures:  # or the lost runs would be missed by nobody
-        home = Path("results") / ablation.name
-        write_records(home / f"{ablation.preset}.jsonl", [*told, *records])
+        home = ablation.home(Path("results"))
+        write_records(records_path(Path("results"), ablation), [*told, *records])
     print_report(console, ablation, records)
     console.print(f"Report and figure: {write_report(home, ablation, records)}", highlight=False)
     return failed(failures)

@@ -25,8 +25,10 @@ from cnnlab.evidence.ablation import load_ablations
 from cnnlab.evidence.cluster import connect, on_ray
 from cnnlab.evidence.processes import on_processes, shares
 from cnnlab.evidence.published import PRESETS, rewrite
+from cnnlab.evidence.records import records_path
 from cnnlab.evidence.selection import choose_rates, selection_recipes
 from cnnlab.evidence.sweep import Done, Run, one_by_one, prepare, time_left
+from cnnlab.files import inside
 from cnnlab.launch import failed, guarded
 
 EXECUTORS = ("local", "ray")
@@ -58,7 +60,7 @@ def reproduce(args: argparse.Namespace) -> int:
     ablations = [each for each in ablations if _can_run(each, args, console)]
     if not ablations:
         raise DataMissing(f"nothing to run: no claim with preset {args.preset!r} has its data here")
-    sweeps = [_Sweep(ablation, Path(args.workdir) / ablation.name) for ablation in ablations]
+    sweeps = [_Sweep(ablation, ablation.home(Path(args.workdir))) for ablation in ablations]
     failures = _complete(sweeps, _Sweep.selection, args, console)
     # What is left of a selection that failed cannot go on.
     sweeps = [sweep.tuned() for sweep in sweeps if all(run.finished for run in sweep.selection())]
@@ -72,8 +74,7 @@ def reproduce(args: argparse.Namespace) -> int:
             console.print("Not published: runs are missing")
         elif args.publish:
             told = sweep.ledger.records(run.recipe for run in sweep.selection())
-            published = Path("results") / sweep.home.name / f"{sweep.ablation.preset}.jsonl"
-            write_records(published, [*told, *records])
+            write_records(records_path(Path("results"), sweep.ablation), [*told, *records])
     if args.publish:
         rewrite(Path("results"), Path("configs"), Path("README.md"))
     return failed(failures)
@@ -105,7 +106,7 @@ class _Sweep:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.home.resolve() / self.ablation.preset)
+        return Ledger(inside(self.home.resolve(), self.ablation.preset))
 
     def selection(self) -> list[Run]:
         """The runs that tell the learning rates."""

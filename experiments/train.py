@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from cnnlab import training
 from cnnlab.evidence import Ablation, Ledger, tune
+from cnnlab.files import inside
 from cnnlab.launch import EXIT_FAILED, failed, launch
 from cnnlab.training.live import Live, serving
 from cnnlab.training.placement import leads
@@ -44,7 +45,7 @@ def train(config: ConfigDict, live: Live | None) -> int:
     if live:
         print(f"to be watched at {live.url}", flush=True)
     run = functools.partial(training.run, live=live)
-    ledger = Ledger(Path(WORKDIR.value) / ablation.name / ablation.preset)
+    ledger = Ledger(inside(ablation.home(Path(WORKDIR.value)), ablation.preset))
     alone = replace(ablation, arms={arm: ablation.arms[arm]})
     recipe = tune(alone, ledger, run)[0].recipe(arm, SEED.value)
     failures = ledger.complete([recipe], run)

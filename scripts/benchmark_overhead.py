@@ -17,7 +17,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from absl import flags
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from cnnlab import ops, training
@@ -41,7 +40,7 @@ ROUNDS = flags.DEFINE_integer("rounds", 5, "How many times each is timed.")
 STEPS = flags.DEFINE_integer("steps", 0, "Steps of a round; 0 is an epoch.")
 
 
-def main(config: ConfigDict) -> int:
+def main(config: Recipe) -> int:
     """Time both in turn and print medians, ratio and machine."""
     ablation = Ablation.from_config(config)
     recipe = ablation.recipe(ARM.value or next(iter(ablation.arms)), seed=0)

@@ -13,8 +13,8 @@ from pathlib import Path
 from cnnlab.benchmark import whole_runs
 from cnnlab.benchmark.report import machine_name
 from cnnlab.evidence.published import replace_block
+from cnnlab.files import read_text, write_whole
 from cnnlab.launch import guarded
-from cnnlab.training.record import write_whole
 
 MARKERS = "<!-- runs:begin -->", "<!-- runs:end -->"
 
@@ -29,15 +29,15 @@ def main() -> int:
     add("--page", type=Path, default=Path("docs/performance.md"), help="with the markers")
     add("--report-only", action="store_true", help="run nothing, make the table anew")
     args = parser.parse_args()
-    replace_block(args.page.read_text(), "", MARKERS)  # a mistake shows now, not after minutes
+    replace_block(read_text(args.page), "", MARKERS)  # a mistake shows now, not after minutes
     if not args.report_only:
         results = whole_runs.measure(args.rounds, args.steps)
         path = args.folder / f"{machine_name(results['machine']['device'])}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(results, indent=1) + "\n")
-    found = [json.loads(path.read_text()) for path in sorted(args.folder.glob("*.json"))]
+    found = map(whole_runs.RESULTS.read, sorted(args.folder.glob("*.json")))
     tables = "\n\n".join(map(whole_runs.markdown, found))
-    write_whole(args.page, replace_block(args.page.read_text(), tables, MARKERS))
+    write_whole(args.page, replace_block(read_text(args.page), tables, MARKERS))
     print(tables)
     return 0
 

@@ -8,6 +8,7 @@ Run it after a change of a `paper` preset, of ResNet-50 or of the training step;
 from pathlib import Path
 
 from cnnlab.evidence.scaling import page
+from cnnlab.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,7 +17,7 @@ def main() -> None:
     """Write the page and say where."""
     path = ROOT / "docs" / "scaling.md"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(page(ROOT / "configs"))
+    write_whole(path, page(ROOT / "configs"))
     print(path)
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from cnnlab.data.prepare import preparable, prepare
+from cnnlab.errors import Mistake
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("cnnlab").setLevel(logging.INFO)
     try:
         prepare(options.name, options.directory, source=options.source)
-    except (ValueError, OSError) as error:
+    except (Mistake, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

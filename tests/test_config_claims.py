@@ -72,7 +72,7 @@ class TestAllConvolutional:
     def test_schedule_of_the_paper(self):
         """0.1 of the rate at epochs 200, 250, 300 of 350; 351 whole batches of 128 an epoch."""
         recipe = ablation("all_convolutional", "paper").recipe("a_base", 0)
-        recipe.optimizer.learning_rate, epoch = 0.25, 351
+        recipe, epoch = recipe.override({"optimizer.learning_rate": 0.25}), 351
         rate = rate_at(recipe)
         for drops, last in enumerate((200, 250, 300, 350)):
             assert rate(last * epoch - 1) == pytest.approx(0.25 * 0.1**drops)

@@ -82,7 +82,7 @@ class TestFullConnectivity:
     @presets("full_connectivity")
     def test_nothing_is_augmented(self, preset):
         for recipe in ablation("full_connectivity", preset).arms.values():
-            assert not any(recipe.augment.values())
+            assert not any(recipe.augment.to_dict().values())
             assert recipe.probe == "gap"
 
 

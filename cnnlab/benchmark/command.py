@@ -13,6 +13,7 @@ from cnnlab.benchmark.suite import REGISTERED, Job, Net, full_suite, quick_suite
 from cnnlab.errors import unknown
 from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.published import replace_block
+from cnnlab.files import read_text
 from cnnlab.launch import EXIT_FAILED, EXIT_USAGE
 from cnnlab.machine import cores
 from cnnlab.training.recipe import DTYPES
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page = options.page or (None if partial else Path("docs/performance.md"))
     try:
         if page is not None:
-            replace_block(page.read_text(), "")  # a mistake shows now, not after minutes
+            replace_block(read_text(page), "")  # a mistake shows now, not after minutes
         if not options.report_only:
             command = shlex.join(["python", "scripts/benchmark.py", *given])
             report.write(_run(options, command), folder)

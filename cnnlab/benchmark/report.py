@@ -11,11 +11,47 @@ from tabulate import tabulate
 
 from cnnlab.benchmark.suite import TRAINING
 from cnnlab.evidence.published import replace_block
+from cnnlab.files import Format, read_text, strict, write_whole
 from cnnlab.training.environment import code_of
-from cnnlab.training.record import write_whole
 
 BUSY = 0.25
 """Running processes for each core, above which a machine is not called idle."""
+
+_TEXT, _NUMBER, _COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer", "minimum": 0}
+TIMES = {"type": "array", "minItems": 1, "items": {"type": "number", "exclusiveMinimum": 0}}
+"""Seconds, or other numbers measured in some rounds, in a schema."""
+_ROW = {
+    **dict.fromkeys(("part", "name", "detail", "what"), _TEXT),
+    **dict.fromkeys(("batch", "flops", "weights"), _COUNT),
+    "compile": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+    "seconds": {"type": "object", "additionalProperties": {**TIMES, "minItems": 0}},
+    "failed": {"type": "object", "additionalProperties": _TEXT},
+}
+_MACHINE = {
+    "commit": {"type": ["string", "null"]},
+    "dirty": {"type": ["boolean", "null"]},
+    **dict.fromkeys(("device", "platform", "convolutions"), _TEXT),
+    **dict.fromkeys(("threads", "cores", "memory_gib", "load"), _NUMBER),
+}
+_SETTINGS = {
+    **dict.fromkeys(("dtype", "command"), _TEXT),
+    **dict.fromkeys(("rounds", "seconds"), _NUMBER),
+}
+
+
+RESULTS = Format(
+    strict(
+        {
+            "date": _TEXT,
+            "machine": strict(_MACHINE),
+            "settings": strict(_SETTINGS),
+            "contenders": {"type": "array", "minItems": 1, "items": _TEXT},
+            "skipped": {"type": "object", "additionalProperties": _TEXT},
+            "rows": {"type": "array", "minItems": 1, "items": strict(_ROW)},
+        }
+    )
+)
+"""What `write` leaves of a race."""
 
 _READING = """\
 A median over the rounds. "To X" is X's time divided by {first}'s, round by round: above 1 {first}
@@ -44,17 +80,18 @@ def rewrite(folder: Path, page: Path | None) -> list[Path]:
         The Markdown files.
 
     Raises:
+        BadFile: a file holds no results; says in what.
         MarkerMissing: `page` has no markers (`evidence.published`).
         FileNotFoundError: there is no `page`, or nothing to report on.
     """
     files = sorted(folder.glob("*.json"))
     if not files:
         raise FileNotFoundError(f"{folder}: no results to report on")
-    reports = {path.with_suffix(".md"): markdown(json.loads(path.read_text())) for path in files}
+    reports = {path.with_suffix(".md"): markdown(RESULTS.read(path)) for path in files}
     for path, report in reports.items():
         write_whole(path, f"# Performance\n\n{report}\n")
     if page is not None:
-        write_whole(page, replace_block(page.read_text(), "\n\n".join(reports.values())))
+        write_whole(page, replace_block(read_text(page), "\n\n".join(reports.values())))
     return list(reports)
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from cnnlab.benchmark.report import in_print, pipe, ratio
+from cnnlab.benchmark.report import TIMES, in_print, pipe, ratio
 from cnnlab.evidence import Ledger
 from cnnlab.evidence.ablation import load_ablation
 from cnnlab.evidence.processes import Share, on_processes, shares
 from cnnlab.evidence.sweep import Run
+from cnnlab.files import Format, strict
 from cnnlab.machine import variables
 from cnnlab.training import journal
 from cnnlab.training.environment import code_of, environment
@@ -28,6 +29,30 @@ CONFIGS = Path("configs")
 SEEDS = (0, 1)
 STEPS_ALONE = 200
 MIB = 2**20
+
+
+_COUNT, _TEXT = {"type": "integer", "minimum": 1}, {"type": "string"}
+_MACHINE = {
+    "commit": {"type": ["string", "null"]},
+    "dirty": {"type": ["boolean", "null"]},
+    "device": _TEXT,
+    "jax": _TEXT,
+    "load": {"type": "number"},
+}
+_ALONE = {"steps": _COUNT, **dict.fromkeys(("first_step", "whole", "peak_bytes"), TIMES)}
+_BOTH = strict({"in_turn": TIMES, "at_once": TIMES})
+RESULTS = Format(
+    strict(
+        {
+            "date": _TEXT,
+            "machine": strict(_MACHINE),
+            "steps": _COUNT,
+            "alone": strict(_ALONE),
+            "seeds": {"type": "object", "additionalProperties": _BOTH},
+        }
+    )
+)
+"""What `measure` gives, in a file."""
 
 
 class Alone(NamedTuple):

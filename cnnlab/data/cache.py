@@ -1,20 +1,26 @@
 """Decoded arrays kept on disk, so that a data set is decoded once."""
 
 import logging
-import os
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from cnnlab.data.images import Images
+from cnnlab.files import writing
 
 _log = logging.getLogger(__name__)
 
+_UNUSABLE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What reading a file may raise that is no such array any more."""
 
-def load(path: Path, decode: Callable[[], Images]) -> Images:
+
+def load(path: Path, decode: Callable[[], Images], check: Callable[[Images], None]) -> Images:
     """Return the images kept at `path`, or decode them and keep them there.
 
     The file is an uncompressed .npz, whose checksums are verified when it is read: a damaged one
@@ -24,16 +30,21 @@ def load(path: Path, decode: Callable[[], Images]) -> Images:
     Args:
         path: The file, named after all that its content depends on.
         decode: Makes the images when the file is not there.
+        check: Raises ValueError for images that `decode` would not make.
     """
     try:
-        return _read(path)
+        images = _read(path)
+        check(images)
+        return images
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNUSABLE as error:
         _log.warning("cannot use the cache file %s (%s): decoding again", path, error)
     images = decode()
     try:
-        _write(path, images)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path) as file:
+            np.savez(file, images=images.images, labels=images.labels)
     except OSError as error:
         _log.warning("cannot keep decoded images at %s (%s): going on without", path, error)
     return images
@@ -42,17 +53,3 @@ def load(path: Path, decode: Callable[[], Images]) -> Images:
 def _read(path: Path) -> Images:
     with np.load(path) as arrays:
         return Images(arrays["images"], arrays["labels"])
-
-
-def _write(path: Path, images: Images) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    try:
-        with open(descriptor, "wb") as file:
-            np.savez(file, images=images.images, labels=images.labels)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

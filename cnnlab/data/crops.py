@@ -84,7 +84,10 @@ def decode(encoded: bytes) -> NDArray[np.uint8] | None:
     who trains on ImageNet.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    blue_first = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    try:
+        blue_first = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error:  # no byte at all, or more pixels than it takes
+        return None
     if blue_first is None:
         return None
     return np.asarray(cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB), np.uint8)

@@ -13,13 +13,14 @@ TITLE = "digits (scikit-learn, 8x8 upscaled to 32x32)"
 VERSION = "1"  # of the upscaling and the splits below
 IMAGE_SHAPE = (32, 32, 1)
 CLASSES = 10
-_BOUNDS = {"train": (0, 1257), "validation": (1257, 1437), "test": (1437, 1797)}
+BOUNDS = {"train": (0, 1257), "validation": (1257, 1437), "test": (1437, 1797)}
+"""Where each split begins and ends in `fixed_order`."""
 
 
 def split(name: str) -> Images:
     """Return a split: 1,257 train, 180 validation and 360 test images, cut from `fixed_order`."""
     every = all_images()
-    start, stop = _BOUNDS[name]
+    start, stop = BOUNDS[name]
     chosen = np.sort(fixed_order(len(every.labels))[start:stop])
     return Images(every.images[chosen], every.labels[chosen])
 

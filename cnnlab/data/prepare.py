@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from cnnlab.data import stored
 from cnnlab.data.stored import DataMissing
-from cnnlab.errors import unknown
+from cnnlab.errors import Mistake, unknown
+from cnnlab.files import writing
 
 _log = logging.getLogger(__name__)
 _TIMEOUT = 30  # seconds without a byte before a download is given up
@@ -66,11 +67,11 @@ def prepare(
             names. By default they are downloaded and their checksums verified.
 
     Raises:
-        ValueError: If `name` is unknown.
+        Mistake: If `name` is unknown.
         DataMissing: If the download fails, if `source` lacks a file, or if a file cannot be read.
     """
     if name not in _PARSERS:
-        raise ValueError(unknown("data set to prepare", name, preparable()))
+        raise Mistake(unknown("data set to prepare", name, preparable()))
     directory = stored.data_directory(directory)
     if stored.newest_version(directory / name):
         folder = stored.find(name, directory).folder
@@ -117,19 +118,27 @@ def _download(url: str, checksum: str, path: Path) -> Path:
         return path
     _log.info("downloading %s", url)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    digest = hashlib.sha256()
+    with writing(path) as file:
+        for block in _blocks(url):
+            digest.update(block)
+            file.write(block)
+        if (received := digest.hexdigest()) != checksum:
+            raise DataMissing(f"{url} sent a file with SHA-256 {received}, published is {checksum}")
+    return path
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """What an address sends, piece by piece."""
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, part.open("wb") as file:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
             while block := response.read(_BLOCK):
-                file.write(block)
+                yield block
     except (OSError, HTTPException) as error:
         raise DataMissing(
             f"cannot download {url}: {error}. Where there is no network, fetch it elsewhere and "
             "give the folder it lies in as the source (--from)"
         ) from error
-    if (received := _sha256(part)) != checksum:
-        raise DataMissing(f"{url} sent a file with SHA-256 {received}, published is {checksum}")
-    return part.replace(path)
 
 
 def _sha256(path: Path) -> str:
@@ -138,11 +147,32 @@ def _sha256(path: Path) -> str:
 
 
 def _parse(name: str, builder: Any, files: Mapping[str, Path]) -> dict[str, _Split]:
+    paths = ", ".join(str(path) for path in files.values())
     try:
-        return _PARSERS[name](builder, files)
+        splits = _PARSERS[name](builder, files)
     except Exception as error:  # tarfile, gzip, zlib, SciPy and NumPy each have their own
-        paths = ", ".join(str(path) for path in files.values())
+        if isinstance(error, OSError) and error.errno:  # the machine's; gzip's have no number
+            raise
         raise DataMissing(f"cannot read {name!r} from {paths}: {error!r}") from error
+    for split in splits:
+        if why := _unlike(splits[split], builder.info.features):
+            raise DataMissing(f"{paths} do not hold {name!r}: {split} has {why}")
+    return splits
+
+
+def _unlike(split: _Split, features: Any) -> str:
+    """In what a split is not as the official features describe it; nothing if it is."""
+    number, *shape = split.images.shape
+    if split.images.dtype != np.uint8 or tuple(shape) != features["image"].shape:
+        return f"images {split.images.dtype} {shape}, not uint8 {list(features['image'].shape)}"
+    for name, labels in split.labels.items():
+        if not number or labels.shape != (number,):
+            return f"{number} images and {labels.size} of {name}"
+        classes = features[name].num_classes
+        strange = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels % 1 == 0)))
+        if strange.size:
+            return f"{name} {labels[strange[0]]} in record {strange[0]}, not 0 to {classes - 1}"
+    return ""
 
 
 def _parse_cifar(builder: Any, files: Mapping[str, Path]) -> dict[str, _Split]:

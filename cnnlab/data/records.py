@@ -19,7 +19,8 @@ import numpy as np
 from absl import flags
 from numpy.typing import NDArray
 
-from cnnlab.data import crops, stored
+from cnnlab.data import crops
+from cnnlab.data.decoding import Source
 from cnnlab.data.images import Images
 from cnnlab.data.stored import DataMissing, Stored
 
@@ -28,10 +29,11 @@ _Example = tuple[NDArray[np.uint8], np.int32]
 
 
 class Encoded(NamedTuple):
-    """One image as its file holds it, and its label."""
+    """One image as its file holds it, its label, and its number in the stored split."""
 
     image: bytes
     label: int
+    number: int
 
 
 class Records:
@@ -64,18 +66,18 @@ class Records:
         return self.number
 
     @cached_property
-    def _source(self) -> Any:
-        return stored.encoded(self._found, self._split)
+    def _source(self) -> Source:
+        return Source(self._found, self._split, encoded=True)
 
     def __getitem__(self, index: int) -> Encoded:
         """Read an image.
 
         Raises:
-            DataMissing: If a file is damaged.
+            DataMissing: If a file is damaged, or the label is none; names file and record.
         """
-        with stored.damage_told(self._found.folder):
-            record = self._source[self._indices[index]]
-        return Encoded(record["image"], record["label"])
+        number = int(self._indices[index])
+        record = self._source[number]
+        return Encoded(record["image"], record["label"], number)
 
     def batches(self, batch_size: int, rows: NDArray[np.intp]) -> Iterator[Images]:
         """Yield these rows of each batch of the whole split, in order, cut from the middle.
@@ -153,7 +155,8 @@ class Records:
     def _decode(self, record: Encoded) -> NDArray[np.uint8]:
         image = crops.decode(record.image)
         if image is None:
-            raise DataMissing(f"{self._found.folder} is damaged: an image cannot be decoded")
+            place = self._found.place(self._split, record.number)
+            raise DataMissing(f"{place} is damaged: its image cannot be decoded")
         return image
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlab.data import cache, digits, shifted, stored, whitening
+from cnnlab.data import cache, decoding, digits, shifted, stored, whitening
 from cnnlab.data.images import Images
 from cnnlab.data.records import Records
-from cnnlab.data.splits import check_split, stored_indices
-from cnnlab.errors import unknown
+from cnnlab.data.splits import check_split, split_sizes, stored_indices
+from cnnlab.errors import Mistake, unknown
 from cnnlab.machine import cache_folder
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -74,6 +74,7 @@ class Dataset:
         fingerprint: 16 hexadecimal digits that change when the stored copy does.
         preprocess: One of `PREPROCESSES`: what is done to the images of every split.
         class_names: What each class is called; its number where nothing says.
+        sizes: Number of images in each split, where that is known before any is read.
     """
 
     name: str
@@ -85,10 +86,16 @@ class Dataset:
     _load: Callable[[str], Images | Records] = field(repr=False, compare=False)
     preprocess: str = ""
     class_names: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.class_names) != self.classes:
             object.__setattr__(self, "class_names", tuple(map(str, range(self.classes))))
+
+    @property
+    def examples(self) -> int:
+        """Number of training images."""
+        return self.sizes["train"] if self.sizes else self.split("train").number
 
     def split(self, name: str) -> Images | Records:
         """Return one split, from the cache on disk or decoded.
@@ -101,7 +108,8 @@ class Dataset:
             name: "train", "validation" or "test".
 
         Raises:
-            ValueError: If there is no such split.
+            Mistake: If there is no such split.
+            DataMissing: If a file is damaged, or does not hold what is said of it.
         """
         check_split(name)
         return self._load(name)
@@ -110,11 +118,11 @@ class Dataset:
         """Return one split of data that are not streamed.
 
         Raises:
-            ValueError: If there is no such split, or if it would have to be decoded whole.
+            Mistake: If there is no such split, or if it would have to be decoded whole.
         """
         split = self.split(name)
         if isinstance(split, Records):
-            raise ValueError(f"{self.name} is streamed, and not held in memory as a whole")
+            raise Mistake(f"{self.name} is streamed, and not held in memory as a whole")
         return split
 
 
@@ -152,12 +160,12 @@ def open_dataset(
         image_size: Side in pixels of the square that a streamed data set's images are brought to.
 
     Raises:
-        ValueError: If `name` or `preprocess` is unknown, or if `image_size` is not given of a
+        Mistake: If `name` or `preprocess` is unknown, or if `image_size` is not given of a
             streamed data set, or given of a stored one that is not.
         DataMissing: If the files are not there or cannot be read. Nothing is ever downloaded.
     """
     if preprocess not in PREPROCESSES:
-        raise ValueError(unknown("preprocess", preprocess, PREPROCESSES))
+        raise Mistake(unknown("preprocess", preprocess, PREPROCESSES))
     dataset = _raw(name, directory, cache_dir, image_size)
     return _whitened(dataset) if preprocess else dataset
 
@@ -173,14 +181,16 @@ def _raw(
     if name in _SHIFTED:
         return _shifted(name, _raw(_SHIFTED[name], directory, cache_dir))
     if name not in _OFFICIAL:
-        raise ValueError(unknown("data set", name, names()))
+        raise Mistake(unknown("data set", name, names()))
     official = _OFFICIAL[name]
     if bool(image_size) != bool(official.statistics):
-        raise ValueError(
+        raise Mistake(
             f"image_size = {image_size} for {name!r}: it is a side in pixels for "
             f"{', '.join(streamed())}, and 0 for data whose images have one size"
         )
     found = stored.find(name, stored.data_directory(directory), official.test_split)
+    if not official.statistics:
+        stored.check_sized(found)
     version, fingerprint = found.folder.name, stored.fingerprint(found)
     kept = Path(cache_dir or cache_folder()).expanduser() / f"{name}-{version}-{fingerprint}"
     height, width, channels = found.image_shape
@@ -192,6 +202,7 @@ def _raw(
         version=version,
         fingerprint=fingerprint,
         class_names=found.class_names,
+        sizes=split_sizes(found.sizes["train"], found.sizes[official.test_split]),
         _load=partial(_records, found, official.test_split, image_size, official.statistics)
         if official.statistics
         else partial(_cached_split, found, kept),
@@ -206,6 +217,7 @@ def _digits() -> Dataset:
         image_shape=digits.IMAGE_SHAPE,
         version=digits.VERSION,
         fingerprint=digits.fingerprint(),
+        sizes={name: stop - start for name, (start, stop) in digits.BOUNDS.items()},
         _load=digits.split,
     )
 
@@ -244,7 +256,7 @@ def _whitening_of(raw: Dataset) -> whitening.Whitening:
 def _title(official: _Official, found: stored.Stored) -> str:
     remarks = []
     # Photographs are published as JPEG.
-    quality = None if official.statistics else stored.jpeg_quality(found)
+    quality = None if official.statistics else decoding.jpeg_quality(found)
     if quality is not None:
         remarks.append(" ".join(f"JPEG {quality} copy".split()))
     for split, part, size in (
@@ -257,11 +269,12 @@ def _title(official: _Official, found: stored.Stored) -> str:
 
 
 def _cached_split(found: stored.Stored, kept: Path, split: str) -> Images:
-    return cache.load(kept / f"{split}.npz", partial(_decode_split, found, split))
+    path, fits = kept / f"{split}.npz", partial(decoding.check, found)
+    return cache.load(path, partial(_decode_split, found, split), fits)
 
 
 def _decode_split(found: stored.Stored, split: str) -> Images:
-    return stored.read(found, *_part(found, split, "test"))
+    return decoding.read(found, *_part(found, split, "test"))
 
 
 def _records(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlab.errors import unknown
+from cnnlab.errors import Mistake, unknown
 
 SPLITS = ("train", "validation", "test")
 _VALIDATION = 5_000
@@ -31,12 +31,18 @@ def stored_indices(split: str, train_size: int, test_size: int) -> NDArray[np.in
     """
     if split == "test":
         return np.arange(test_size)
-    cut = train_size - min(_VALIDATION, train_size // 10)
+    cut = split_sizes(train_size, test_size)["train"]
     order = fixed_order(train_size)
     return np.sort(order[:cut] if split == "train" else order[cut:])
 
 
+def split_sizes(train_size: int, test_size: int) -> dict[str, int]:
+    """Return how many images each split has; the arguments are as of `stored_indices`."""
+    validation = min(_VALIDATION, train_size // 10)
+    return {"train": train_size - validation, "validation": validation, "test": test_size}
+
+
 def check_split(split: str) -> None:
-    """Raise ValueError, naming the nearest split, unless `split` is one of `SPLITS`."""
+    """Raise Mistake, naming the nearest split, unless `split` is one of `SPLITS`."""
     if split not in SPLITS:
-        raise ValueError(unknown("split", split, SPLITS))
+        raise Mistake(unknown("split", split, SPLITS))

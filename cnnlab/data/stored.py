@@ -2,29 +2,24 @@
 
 A prepared data set is a folder `<directory>/<name>/<version>` with dataset_info.json,
 features.json and the shards of each split. It is checked from these files alone: TFDS, handed a
-folder that is not there, would start a download and wait.
+folder that is not there, would start a download and wait. What is decoded is held against what they
+say, record by record.
 """
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cnnlab.data.images import Images
-from cnnlab.errors import Mistake
+from cnnlab.errors import Mistake, unknown
+from cnnlab.files import BadFile, BadName, Format, inside, read_bytes, read_text, strict
 
 _EDGE = 64 * 1024  # bytes hashed at either end of a shard
-_CHUNK = 4096  # records decoded at a time
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"  # where dataset_info.json gives none
 _BY_HAND = {
     "imagenet2012": "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which image-net.org "
@@ -32,7 +27,23 @@ _BY_HAND = {
     "imagenet2012 --manual_dir FOLDER --file_format array_record --data_dir"
 }
 """How to prepare what may not be downloaded by a script."""
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_SPACE = re.compile(r"\{(\w*)\}")
+
+# Protocol buffers write a large integer as a string.
+_COUNT = {"type": ["string", "integer"], "pattern": "^[0-9]{1,18}$", "minimum": 0}
+_SIDE = {"type": ["string", "integer"], "pattern": "^(-1|[1-9][0-9]{0,4})$", "minimum": -1}
+_SPLIT = strict({"name": {"type": "string"}, "shardLengths": {"type": "array", "items": _COUNT}})
+_INFO = Format(strict({"name": {"type": "string"}, "splits": {"type": "array", "items": _SPLIT}}))
+_SHAPE = strict({"dimensions": {"type": "array", "minItems": 3, "maxItems": 3, "items": _SIDE}})
+_TYPE = {"enum": ["uint8"]}
+_PIXELS = {"type": "object", "required": ["shape"], "properties": {"shape": _SHAPE, "dtype": _TYPE}}
+_IMAGE = strict({"image": _PIXELS})
+_LABEL = strict({"classLabel": strict({"numClasses": _COUNT})})
+_FEATURES = Format(
+    strict({"featuresDict": strict({"features": strict({"image": _IMAGE, "label": _LABEL})})})
+)
+_CHANNELS = 1, 3, 4
+_MOST_CLASSES = 1_000_000
 
 
 class DataMissing(Mistake):
@@ -56,27 +67,36 @@ class Stored:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Number of images in each stored split."""
-        return {s["name"]: sum(map(int, s["shardLengths"])) for s in self.info["splits"]}
+        return {split: sum(shards.values()) for split, shards in self.shards.items()}
 
     @cached_property
-    def shards(self) -> dict[str, list[Path]]:
-        """Files of each stored split, in order."""
+    def shards(self) -> dict[str, dict[Path, int]]:
+        """Files of each stored split, in order, and how many records each is said to hold."""
         return {split["name"]: self._shards(split) for split in self.info["splits"]}
 
-    def _shards(self, split: Mapping[str, Any]) -> list[Path]:
+    def _shards(self, split: Mapping[str, Any]) -> dict[Path, int]:
         number = len(split["shardLengths"])
-        names = (
-            split.get("filepathTemplate", _TEMPLATE).format(
-                DATASET=self.info["name"],
-                SPLIT=split["name"],
-                FILEFORMAT=self.info["fileFormat"],
-                SHARD_INDEX=f"{index:05d}",
-                NUM_SHARDS=f"{number:05d}",
-                SHARD_X_OF_Y=f"{index:05d}-of-{number:05d}",
-            )
-            for index in range(number)
-        )
-        return [self.folder / name for name in names]
+        template = split.get("filepathTemplate", _TEMPLATE)
+        found = {}
+        for index, length in enumerate(split["shardLengths"]):
+            words = {
+                "DATASET": self.info["name"],
+                "SPLIT": split["name"],
+                "FILEFORMAT": self.info["fileFormat"],
+                "SHARD_INDEX": f"{index:05d}",
+                "NUM_SHARDS": f"{number:05d}",
+                "SHARD_X_OF_Y": f"{index:05d}-of-{number:05d}",
+            }
+            found[inside(self.folder, _filled(template, words))] = int(length)
+        return found
+
+    def place(self, split: str, index: int) -> str:
+        """Where a record of a stored split lies, in words: file and number, from 0."""
+        for shard, length in self.shards[split].items():
+            if index < length:
+                return f"{shard}, record {index}"
+            index -= length
+        raise IndexError(f"{self.folder}: {split} has no such record")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -94,7 +114,14 @@ class Stored:
     def class_names(self) -> tuple[str, ...]:
         """The classes' names, if they lie beside the files; else none."""
         path = self.folder / "label.labels.txt"
-        return tuple(path.read_text("utf-8").splitlines()) if path.is_file() else ()
+        return tuple(read_text(path).splitlines()) if path.is_file() else ()
+
+
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    for name in _SPACE.findall(template):
+        if name not in words:
+            raise DataMissing(f"filepathTemplate: {unknown('part', name, words)}")
+    return _SPACE.sub(lambda space: words[space[1]], template)
 
 
 def data_directory(given: str | os.PathLike[str] | None) -> Path:
@@ -119,7 +146,7 @@ def find(name: str, directory: Path, test_split: str = "test") -> Stored:
         if folder is None:
             raise DataMissing(f"no version of it in the folder {directory / name}")
         return _open(folder, test_split)
-    except DataMissing as problem:
+    except (DataMissing, BadFile, BadName) as problem:
         raise DataMissing(
             f"cannot read {name!r}: {problem}. {_remedy(name, directory, folder)}"
         ) from None
@@ -130,7 +157,7 @@ def newest_version(folder: Path) -> Path | None:
     versions = {
         tuple(map(int, path.name.split("."))): path
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
+        if re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", path.name)
     }
     return versions[max(versions)] if versions else None
 
@@ -143,33 +170,53 @@ def _remedy(name: str, directory: Path, folder: Path | None) -> str:
 
 
 def _open(folder: Path, test_split: str) -> Stored:
-    info = _read_json(folder / "dataset_info.json")
-    features = _read_json(folder / "features.json")
+    for name in ("dataset_info.json", "features.json"):
+        if not (folder / name).exists():
+            raise DataMissing(f"{folder} has no {name}")
+    info, features = (
+        _INFO.read(folder / "dataset_info.json"),
+        _FEATURES.read(folder / "features.json"),
+    )
     file_format = info.get("fileFormat", "tfrecord")
     if file_format != "array_record":
         raise DataMissing(
             f"{folder} holds {file_format} files, which need TensorFlow; only array_record is read"
         )
-    try:
-        stored = Stored(folder, info, features["featuresDict"]["features"])
-        _ = stored.sizes["train"], stored.sizes[test_split], stored.image_shape, stored.classes
-        shards = chain.from_iterable(stored.shards.values())
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataMissing(f"{folder} does not describe labelled images: {error!r}") from error
-    for shard in shards:
+    found = Stored(folder, info, features["featuresDict"]["features"])
+    for split in ("train", test_split):
+        if not found.sizes.get(split):
+            raise DataMissing(f"{folder} does not describe labelled images of a split {split!r}")
+    _check_files(found)
+    if found.image_shape[2] not in _CHANNELS or not 1 <= found.classes <= _MOST_CLASSES:
+        raise DataMissing(
+            f"{folder}/features.json describes images of {found.image_shape[2]} channels in "
+            f"{found.classes} classes; channels must be one of {_CHANNELS}, classes 1 to 1,000,000"
+        )
+    return found
+
+
+def _check_files(found: Stored) -> None:
+    """Find a shard that is not there, or is smaller than so many records could be."""
+    for shard, length in chain.from_iterable(each.items() for each in found.shards.values()):
         if not shard.is_file():
-            raise DataMissing(f"{folder} is not whole: {shard.name} is missing")
-    return stored
+            raise DataMissing(f"{found.folder} is not whole: {shard.name} is missing")
+        if (size := shard.stat().st_size) < length:
+            raise DataMissing(
+                f"{shard} has {size:,} bytes, and dataset_info.json says {length:,} records"
+            )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataMissing(f"{path.parent} has no {path.name}") from None
-    except ValueError as error:
-        raise DataMissing(f"{path} is not JSON ({error})") from None
-    return content
+def check_sized(found: Stored) -> None:
+    """Refuse a data set that is to be decoded whole, and whose images differ in size.
+
+    Raises:
+        DataMissing: Names the file that says so.
+    """
+    if min(found.image_shape) < 1:
+        raise DataMissing(
+            f"{found.folder}/features.json describes images of shape {found.image_shape}; -1 is "
+            "for images that differ, and these are to be of one size"
+        )
 
 
 def fingerprint(stored: Stored) -> str:
@@ -180,7 +227,7 @@ def fingerprint(stored: Stored) -> str:
     """
     digest = hashlib.sha256()
     for path in (stored.folder / "dataset_info.json", stored.folder / "features.json"):
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     for shard in chain.from_iterable(stored.shards.values()):
         size = shard.stat().st_size
         digest.update(f"{shard.name} {size}\n".encode())
@@ -189,81 +236,3 @@ def fingerprint(stored: Stored) -> str:
             file.seek(max(size - _EDGE, 0))
             digest.update(file.read(_EDGE))
     return digest.hexdigest()[:16]
-
-
-def read(stored: Stored, split: str, indices: NDArray[np.intp]) -> Images:
-    """Decode some images of a stored split, in the order asked for, with OpenCV.
-
-    Args:
-        stored: A data set `find` returned.
-        split: The name of a stored split.
-        indices: Which images, int [N].
-
-    Raises:
-        DataMissing: If a file is damaged.
-    """
-    import tensorflow_datasets as tfds  # costs half a second: paid only when there is no cache
-
-    images = np.empty((len(indices), *stored.image_shape), np.uint8)
-    labels = np.empty(len(indices), np.int32)
-    with damage_told(stored.folder):
-        source = tfds.builder_from_directory(stored.folder).as_data_source(split)
-        for start in range(0, len(indices), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            records = source.__getitems__(indices[part].tolist())
-            images[part] = [record["image"] for record in records]
-            labels[part] = [record["label"] for record in records]
-    return Images(images, labels)
-
-
-def encoded(stored: Stored, split: str) -> Any:
-    """Return a stored split as a sequence of records, whose "image" is the file's bytes."""
-    import tensorflow_datasets as tfds
-
-    kept = {"image": tfds.decode.SkipDecoding()}
-    return tfds.builder_from_directory(stored.folder).as_data_source(split, decoders=kept)
-
-
-@contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Turn what array_record raises of a damaged file into DataMissing."""
-    try:
-        yield
-    except RuntimeError as error:  # what array_record raises whatever is wrong with a file
-        raise DataMissing(f"{path} is damaged: {error}") from error
-
-
-def jpeg_quality(stored: Stored) -> str | None:
-    """Return how the first training image was compressed: "q75", "" if unknown, None if not JPEG.
-
-    The quality is the one at which OpenCV's encoder writes the same quantisation table.
-
-    Raises:
-        DataMissing: If the file is damaged.
-    """
-    from array_record.python import array_record_module
-
-    shard = stored.shards["train"][0]
-    with damage_told(shard):
-        reader = array_record_module.ArrayRecordReader(str(shard))
-        record: bytes = reader.read([0])[0]
-        reader.close()
-    start = record.find(_JPEG)
-    if start < 0 or _PNG in record:
-        return None
-    table = _quantisation(record[start:])
-    matches = (q for q in range(100, 0, -1) if _quantisation(_encode_jpeg(q)) == table)
-    return next((f"q{quality}" for quality in matches), "")
-
-
-def _encode_jpeg(quality: int) -> bytes:
-    import cv2
-
-    block = np.zeros((8, 8), np.uint8)
-    return cv2.imencode(".jpg", block, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-def _quantisation(jpeg: bytes) -> bytes:
-    """Return the first quantisation table of a JPEG file: 64 bytes after the segment's header."""
-    start = jpeg.index(b"\xff\xdb") + 5
-    return jpeg[start : start + 64]

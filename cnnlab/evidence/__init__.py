@@ -5,7 +5,6 @@ from cnnlab.evidence.arithmetic import ARITHMETIC_CLAIMS, ArithmeticClaim, arith
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
 from cnnlab.evidence.costs import costs
 from cnnlab.evidence.curves import curves
-from cnnlab.evidence.foreign import ForeignRecord
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.evidence.overview import Result
 from cnnlab.evidence.page import evidence_page, report_page
@@ -23,6 +22,7 @@ from cnnlab.evidence.settings import (
 )
 from cnnlab.evidence.sweep import CannotSweep
 from cnnlab.evidence.verdict import Verdict, judge_claim
+from cnnlab.training import ForeignRecord
 
 __all__ = [
     "ARITHMETIC_CLAIMS",

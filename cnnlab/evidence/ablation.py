@@ -1,15 +1,18 @@
 """An ablation: one recipe, and arms that each override some of it, over several seeds."""
 
-import runpy
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from cnnlab.errors import unknown
+from cnnlab.config_file import NoPreset, described
+from cnnlab.errors import Mistake, unknown
 from cnnlab.evidence.claim import Claim
+from cnnlab.files import BadFile, Format, inside
 from cnnlab.training import Recipe, RecipeError
 from cnnlab.training.probes import metrics_of
 
@@ -17,6 +20,27 @@ Fill = Callable[[ConfigDict], None]
 
 SELECTION_SEED = 1000
 """The seed of the runs by which learning rates are chosen: none of a table's, which are less."""
+
+
+_TEXT = {"type": "string"}
+_COMPARISON = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("treatment", "expect", "question", "metric"), _TEXT),
+        "baseline": {"type": ["string", "number"]},
+        "margin": {"type": ["number", "null"]},
+        "paper": {"type": ["object", "null"], "additionalProperties": _TEXT},
+        "beyond": {"type": ["array", "null"], "items": _TEXT},
+    },
+}
+_CLAIM = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("id", "statement", "source", "metric", "caveats"), _TEXT),
+        "comparisons": {"type": "array", "items": _COMPARISON},
+    },
+}
+"""Types of a claim, in a schema."""
 
 
 def blank_config(name: str, preset: str, claim: dict[str, Any]) -> ConfigDict:
@@ -38,10 +62,10 @@ def preset_of(presets: Mapping[str, Fill], preset: str) -> Fill:
     """What fills in a config under a preset.
 
     Raises:
-        ValueError: no such preset; says those there are and the nearest.
+        NoPreset: says the presets there are and the nearest.
     """
     if preset not in presets:
-        raise ValueError(unknown("preset", preset, tuple(presets)))
+        raise NoPreset(unknown("preset", preset, tuple(presets)))
     return presets[preset]
 
 
@@ -64,10 +88,14 @@ class Ablation:
         """Read a config: a recipe's keys, and those that `blank_config` adds.
 
         Raises:
-            RecipeError: an arm overrides a key that a recipe does not have; the claim does not hold
-                together, or speaks of an arm or a metric that there is not; `model.name` is set
-                and no arm would use it; `rates` are given and an arm has a rate of its own.
+            BadName: no folder can be called like the ablation or its preset.
+            RecipeError: a key that is none or of another type; an arm overrides a key that a recipe
+                does not have; the claim does not hold together, or speaks of an arm or a metric
+                that there is not; `model.name` is set and no arm would use it; `rates` are given
+                and an arm has a rate of its own.
         """
+        _check_types(config)
+        inside(Path(), config.name, config.preset)
         try:
             claim = Claim.from_config(config.claim)
             claim.check_arms(config.arms)
@@ -78,6 +106,10 @@ class Ablation:
         _check_metrics(claim, arms)
         seeds, rates = _checked_seeds(config.seeds), _checked_rates(config.rates)
         return cls(config.name, config.preset, claim, arms, seeds, rates)
+
+    def home(self, root: Path) -> Path:
+        """The folder of all that there is of it under `root`."""
+        return inside(root, self.name)
 
     def recipes(self) -> list[Recipe]:
         """Every run's recipe, seed by seed, so that a sweep cut short has all arms."""
@@ -99,26 +131,47 @@ def load_ablation(config: Path, preset: str) -> Ablation:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file has no such preset, or what it describes does not hold together.
+        NoPreset: it does not have the preset.
+        BadFile: running it fails, with the line, or what it describes does not hold together.
     """
-    return Ablation.from_config(runpy.run_path(str(config))["get_config"](preset))
+    found = described(config, preset)
+    try:
+        return Ablation.from_config(found)
+    except Mistake as error:
+        raise BadFile(f"{config}: {error}") from error
 
 
 def load_ablations(configs: Path, preset: str) -> list[Ablation]:
     """The ablations of all files in `configs` that have the preset, by their claims' ids.
 
     Raises:
-        ValueError: what a file describes does not hold together.
+        BadFile: as `load_ablation`.
     """
     found = []
     for path in configs.glob("*.py"):
-        try:
+        with suppress(NoPreset):
             found.append(load_ablation(path, preset))
-        except ValueError as error:
-            # As every config words it that is asked for a preset it does not have.
-            if not str(error).startswith(f"unknown preset: {preset!r}"):
-                raise
     return sorted(found, key=lambda ablation: ablation.claim.place)
+
+
+def _check_types(config: object) -> None:
+    if not isinstance(config, ConfigDict):
+        raise RecipeError(f"a config must be a ConfigDict, not a {type(config).__name__}")
+    try:
+        _format().check(config.to_dict(), "config")
+    except BadFile as error:
+        raise RecipeError(error) from error
+
+
+@functools.cache
+def _format() -> Format:
+    """What a config holds: all keys of a blank one, of its types; a claim's keys `Claim` knows."""
+    blank = blank_config("", "", {}).to_dict() | {"rates": (0.1,), "order": ("",)}
+    parts = {key: {"type": "object"} for key, value in blank.items() if isinstance(value, dict)}
+    arms = {"type": "object", "additionalProperties": {"type": "object", "properties": parts}}
+    schema = Format.like(blank).schema
+    own = {"claim": _CLAIM, "arms": arms}
+    return Format(schema | {"properties": schema["properties"] | own, "required": list(blank)})
 
 
 def _check_used(config: ConfigDict) -> None:
@@ -180,21 +233,18 @@ def _plain(config: Any) -> Any:
     return config.to_dict() if isinstance(config, ConfigDict) else config
 
 
-def _checked_seeds(seeds: Any) -> int:
-    right = isinstance(seeds, int) and not isinstance(seeds, bool)
-    if not right or not 1 <= seeds <= SELECTION_SEED:
-        raise RecipeError(f"seeds = {seeds!r} must be from 1 to {SELECTION_SEED}")
-    return int(seeds)
+def _checked_seeds(seeds: int) -> int:
+    if not 1 <= seeds <= SELECTION_SEED:
+        raise RecipeError(f"seeds = {seeds} must be from 1 to {SELECTION_SEED}")
+    return seeds
 
 
-def _checked_rates(rates: Any) -> tuple[float, ...]:
+def _checked_rates(rates: Iterable[float]) -> tuple[float, ...]:
     """The rates as a recipe takes them, each once.
 
     Raises:
         RecipeError: one that a recipe does not take, is 0, or is there twice.
     """
-    if isinstance(rates, str) or not isinstance(rates, (tuple, list)):
-        raise RecipeError(f"rates = {rates!r} must be numbers, such as (0.05, 0.1)")
     checked = tuple(
         Recipe().override({"optimizer.learning_rate": rate}).optimizer.learning_rate
         for rate in rates

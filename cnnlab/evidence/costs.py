@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cnnlab.analysis.pictures import Picture
 from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, dress, plain
-from cnnlab.evidence.foreign import differences
 from cnnlab.evidence.tables import FLOAT32_BYTES
 from cnnlab.training import Record
+from cnnlab.training.folder import differences
 
 _MARKERS = "osD^vPX"
 

@@ -1,8 +1,9 @@
 """The ledger of an ablation: which runs are finished, and the doing of those that are not.
 
-A run is finished when its folder holds a `record.json`; its folder is named by everything that
-makes the run what it is, so that a changed recipe is another run. A lock that dies with its process
-guards each folder: any number of processes may work on one ledger.
+A run is finished when its folder holds a `record.json` that is its own: another one, or one that
+makes no sense, is told and stays. The folder is named by everything that makes the run what it is,
+so that a changed recipe is another run. A lock that dies with its process guards each folder: any
+number of processes may work on one ledger.
 
 So may any number of machines, on a file system that they share and that takes locks between them
 (`flock`): NFS from version 4 on, Lustre mounted with `flock` (not `localflock`), GPFS; buckets
@@ -14,15 +15,19 @@ Processes that have joined for one run (`placement.join`) are one here: the lead
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 from filelock import FileLock, Timeout
 
-from cnnlab.evidence.foreign import check_recipe, compare
-from cnnlab.training import NotFinite, OutOfMemory, Record, UnusableFolder
-from cnnlab.training.placement import agreed, leads
+from cnnlab.data import Dataset
+from cnnlab.files import inside
+from cnnlab.training import NotFinite, OutOfMemory, Record
+from cnnlab.training.folder import finished, nothing_in_the_way
+from cnnlab.training.placement import by_leader, leads
 from cnnlab.training.recipe import Recipe, dataset_of, essence
 
 Execute = Callable[[Recipe, Path], Record]
@@ -35,20 +40,34 @@ class Ledger:
         self.root = root
 
     def folder(self, recipe: Recipe) -> Path:
-        """Where a run belongs: its arm, its seed, and a digest of its recipe and data."""
-        whole = {"recipe": essence(recipe), "data": dataset_of(recipe).fingerprint}
+        """Where a run belongs: its arm, its seed, and a digest of its recipe and data.
+
+        Raises:
+            BadName: no folder can be named after the arm.
+        """
+        return self._folder(recipe, dataset_of(recipe))
+
+    def _folder(self, recipe: Recipe, dataset: Dataset) -> Path:
+        whole = {"recipe": essence(recipe), "data": dataset.fingerprint}
         key = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:10]
-        return self.root / recipe.arm / f"seed{recipe.seed}-{key}"
+        return inside(self.root, recipe.arm, f"seed{recipe.seed}-{key}")
+
+    def record(self, recipe: Recipe) -> Record | None:
+        """The record of a run; None where it is not finished.
+
+        Raises:
+            BadFile, ForeignRecord: as `training.folder.finished`.
+        """
+        dataset = dataset_of(recipe)
+        return finished(self._folder(recipe, dataset), recipe, dataset)
 
     def records(self, recipes: Iterable[Recipe]) -> list[Record]:
         """The records of those runs that are finished.
 
         Raises:
-            ForeignRecord: a record is not of the run whose folder it lies in, as when it was moved
-                there; names what differs.
+            BadFile, ForeignRecord: as `record`.
         """
-        places = [(recipe, self.folder(recipe) / "record.json") for recipe in recipes]
-        return [_read(path, recipe) for recipe, path in places if path.exists()]
+        return [record for record in map(self.record, recipes) if record]
 
     def complete(self, recipes: Iterable[Recipe], execute: Execute) -> list[str]:
         """Do the runs that are missing, and wait for those that other processes do.
@@ -58,7 +77,8 @@ class Ledger:
             has too little memory; the others go on.
 
         Raises:
-            UnusableFolder: nothing can be written under `root`.
+            UnusableFolder: a file stands where a folder under `root` should be.
+            BadFile, ForeignRecord, BadName: as `record` and `folder`.
             Exception: what `execute` raises, but for NotFinite and, in a process that joined no
                 others, OutOfMemory.
         """
@@ -91,14 +111,15 @@ class Ledger:
     def _do(
         self, recipe: Recipe, folder: Path, execute: Execute, *, wait: bool
     ) -> list[str] | None:
-        record = folder / "record.json"
-        if agreed(record.exists()):
+        if by_leader(lambda: self.record(recipe) is not None):
             return []
         lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
-        if not agreed(leads() and _acquired(lock, folder)):
+        made = [each for each in (folder, *folder.parents) if not each.exists()]
+        if not by_leader(lambda: _acquired(lock, folder)):
             return None
         try:
-            if not agreed(record.exists()):  # another process may have finished it since
+            # Another process may have finished it since.
+            if by_leader(lambda: self.record(recipe) is None):
                 execute(recipe, folder)
             return []
         except NotFinite as error:
@@ -108,23 +129,28 @@ class Ledger:
                 raise
             return [str(error)]
         finally:
-            lock.release()
-
-
-def _read(path: Path, recipe: Recipe) -> Record:
-    record = Record.read(path)
-    check_recipe(str(path), record, recipe)
-    data = {"fingerprint": record.dataset["fingerprint"]}
-    compare(f"{path} is of other data", data, {"fingerprint": dataset_of(recipe).fingerprint})
-    return record
+            if leads():
+                _leave(lock, folder, made)
 
 
 def _acquired(lock: FileLock, folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        return False
-    except OSError as error:
-        raise UnusableFolder(f"cannot write to {folder}: {error}") from error
-    return True
+    with nothing_in_the_way(folder):
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+                return True
+            except Timeout:
+                return False
+            except FileNotFoundError:  # whoever had it was refused, and took the folder away
+                continue
+
+
+def _leave(lock: FileLock, folder: Path, made: list[Path]) -> None:
+    """Let go of a run; if it was refused before it wrote anything, without a trace of it."""
+    with suppress(OSError):
+        if os.listdir(folder) == [".lock"]:
+            (folder / ".lock").unlink()
+            for empty in made:
+                empty.rmdir()
+    lock.release()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from cnnlab.analysis import Summary, summarize
-from cnnlab.errors import unknown
+from cnnlab.errors import Mistake, unknown
 from cnnlab.evidence.caption import caption
 from cnnlab.evidence.interval_plots import plots
 from cnnlab.evidence.overview import OUTCOMES, Arm, Result, arm_settings, by_claim
@@ -35,16 +35,16 @@ def evidence_page(home: Path = HOME, preset: str | None = None, folder: str | Pa
         folder: where the page is to be saved, which its links to the configs start from.
 
     Raises:
-        ValueError: no claim has that preset; says the presets there are and the nearest.
+        Mistake: no claim has that preset; says the presets there are and the nearest.
         ForeignRecord, RateNotChosen: as `read_results`.
     """
     presets = read_results(home / "results", home / "configs")
     claims = {name: results for name, results in presets.items() if results}
     if not claims:
-        raise ValueError(f"no claims: looked in {home / 'configs'}")
+        raise Mistake(f"no claims: looked in {home / 'configs'}")
     if preset is not None:
         if preset not in claims:
-            raise ValueError(unknown("preset", preset, tuple(claims)))
+            raise Mistake(unknown("preset", preset, tuple(claims)))
         claims = {preset: claims[preset]}
     return report_page(by_claim(claims), os.path.relpath(home, folder))
 

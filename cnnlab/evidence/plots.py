@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.analysis.pictures.picture import BLUE, DPI, GREY, ORANGE
+from cnnlab.analysis.pictures.picture import BLUE, GREY, ORANGE, drawn
 from cnnlab.evidence.claim import Claim, Comparison
 from cnnlab.evidence.statistics import LEVEL, mean_interval
 from cnnlab.evidence.verdict import (
@@ -19,6 +19,7 @@ from cnnlab.evidence.verdict import (
     metric_unit,
     metric_values,
 )
+from cnnlab.files import write_whole
 from cnnlab.training.record import Record
 
 _WIDTH_INCHES, _ROW_INCHES = 7.0, 0.55
@@ -60,7 +61,7 @@ def figure(
     axes.set_xlabel(_x_label(claim, records))
     drawing.suptitle(_title(claim, verdicts[0]), x=0.02, ha="left", fontsize=10.5)
     drawing.supxlabel(_key(comparison), x=0.02, ha="left", fontsize=8, color=GREY)
-    drawing.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    write_whole(Path(path), drawn(drawing, "png", metadata={"Software": None}))
 
 
 def _draw_arm(axes: Axes, row: int, runs: Sequence[float], colour: str) -> None:

@@ -8,13 +8,13 @@ import pandas as pd
 
 from cnnlab.errors import Mistake
 from cnnlab.evidence.ablation import Ablation, load_ablation, load_ablations
-from cnnlab.evidence.foreign import ForeignRecord, differences
 from cnnlab.evidence.overview import Result, by_claim, overview, summary
-from cnnlab.evidence.records import read_records
+from cnnlab.evidence.records import read_records, records_path
 from cnnlab.evidence.report import write_report
 from cnnlab.evidence.verdict import format_n
+from cnnlab.files import inside, read_text, write_whole
+from cnnlab.training.folder import ForeignRecord, differences
 from cnnlab.training.recipe import identity
-from cnnlab.training.record import write_whole
 
 PRESETS = ("cpu", "digits", "paper")
 """What configs can be asked for; the first that was run stands for a claim."""
@@ -39,7 +39,7 @@ def check_publishable(ablation: Ablation, configs: Path) -> None:
     Raises:
         CannotPublish: there is no `configs/<name>.py`, or its arms are other ones; says in what.
     """
-    config = configs / f"{ablation.name}.py"
+    config = inside(configs, f"{ablation.name}.py")
     if not config.exists():
         raise CannotPublish(f"no {config}, to make the published results again from")
     described = load_ablation(config, ablation.preset)
@@ -72,15 +72,16 @@ def rewrite(results: Path, configs: Path, readme: Path) -> list[Path]:
 
     Raises:
         MarkerMissing: `readme` lacks a marker; nothing was written.
+        BadFile: a config or a record cannot be understood; names file and line.
         ForeignRecord, RateNotChosen: records have no ablation, or are not of theirs, as when the
             config has changed since, or do not tell an arm's learning rate.
         FileNotFoundError: there is no `readme`.
     """
-    text = readme.read_text()
+    text = read_text(readme)
     replace_block(text, "")
     presets = read_results(results, configs)
     pages = [
-        write_report(results / result.ablation.name, result.ablation, list(result.records))
+        write_report(result.ablation.home(results), result.ablation, list(result.records))
         for found in presets.values()
         for result in found
         if result.records
@@ -150,7 +151,7 @@ def _rank(preset: str) -> int:
 
 
 def _result(results: Path, ablation: Ablation) -> Result:
-    path = results / ablation.name / f"{ablation.preset}.jsonl"
+    path = records_path(results, ablation)
     return Result(*read_records(path, ablation)) if path.exists() else Result(ablation, [])
 
 

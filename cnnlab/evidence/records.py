@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
-from cnnlab.evidence.foreign import ForeignRecord, check_recipe, compare
+from cnnlab.evidence.scaling import DATA
 from cnnlab.evidence.selection import choose_rates, selection_recipes
+from cnnlab.files import inside, write_whole
 from cnnlab.training import Record
-from cnnlab.training.recipe import Recipe, completed, identity
-from cnnlab.training.record import write_whole
+from cnnlab.training.folder import ForeignRecord, check_record, compare
+from cnnlab.training.recipe import Recipe, completed, config_format, identity
 
 
 def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]]:
@@ -21,12 +22,15 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
         records of its tables.
 
     Raises:
+        BadFile: a line is no record, or a number in it cannot be; names the line.
         ForeignRecord: a record is not of one of the ablation's recipes and seeds, as when the
             config has changed since, or not on the copy of its data that the others were, or there
             twice; names what differs.
         RateNotChosen: as `choose_rates`.
     """
-    records = [Record.from_json(line) for line in path.read_text().splitlines()]
+    records = Record.read_lines(path)
+    for record in records:
+        config_format().check(record.config, f"{path}: {_name(record)}: config")
     telling = [record for record in records if ablation.rates and record.seed == SELECTION_SEED]
     asked = {
         (recipe.arm, _rate(identity(recipe))): recipe for recipe in selection_recipes(ablation)
@@ -48,6 +52,11 @@ def read_records(path: Path, ablation: Ablation) -> tuple[Ablation, list[Record]
     return chosen, tables
 
 
+def records_path(results: Path, ablation: Ablation) -> Path:
+    """Where the records of an ablation are published, in the folder of all results."""
+    return inside(ablation.home(results), f"{ablation.preset}.jsonl")
+
+
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Publish records at `path`, sorted by arm and seed."""
     ordered = sorted(records, key=lambda each: (each.arm, each.seed, _rate(each.config)))
@@ -64,11 +73,14 @@ def _check_once(path: Path, records: Iterable[Record]) -> None:
 def _check(path: Path, record: Record, recipe: Recipe | None) -> None:
     if recipe is None:
         raise ForeignRecord(f"{path}: {_name(record)} is a run that the config does not have")
-    check_recipe(f"{path}: {_name(record)}", record, recipe)
+    title = str(record.dataset["title"])
+    whole = "train images" not in title  # a copy that lacks some says so there
+    known = DATA[recipe.data.name].examples if whole and recipe.data.name in DATA else None
+    check_record(f"{path}: {_name(record)}", record, recipe, known)
 
 
 def _rate(config: Mapping[str, Any]) -> float:
-    return float(config["optimizer"]["learning_rate"])
+    return float(completed(dict(config))["optimizer"]["learning_rate"])
 
 
 def _name(record: Record) -> str:

@@ -28,8 +28,8 @@ from cnnlab.evidence.tables import (
     readable_comparisons,
 )
 from cnnlab.evidence.verdict import Verdict, judge_claim
+from cnnlab.files import inside, write_whole
 from cnnlab.training import Record
-from cnnlab.training.record import write_whole
 
 
 def verdict_markdown(verdict: Verdict) -> str:
@@ -111,14 +111,15 @@ def write_report(folder: Path, ablation: Ablation, records: list[Record]) -> Pat
     """Write `<preset>.md`, `.csv`, `.tex` and `.png` into `folder`; returns the Markdown's path."""
     verdicts = judge_claim(ablation.claim, records)
     folder.mkdir(parents=True, exist_ok=True)
-    page, figure = folder / f"{ablation.preset}.md", folder / f"{ablation.preset}.png"
+    preset = ablation.preset
+    page, figure = inside(folder, f"{preset}.md"), inside(folder, f"{preset}.png")
     plots.figure(ablation.claim, tuple(ablation.arms), records, verdicts, figure)
     text = report_markdown(ablation, records, verdicts)
     write_whole(page, f"{text}\n![every run, by arm]({figure.name})\n")
     write_whole(page.with_suffix(".tex"), report_latex(ablation, records, verdicts))
     numbers = {
-        f"{ablation.preset}.csv": arms_table(ablation, records),
-        f"{ablation.preset}-comparisons.csv": comparisons_table(verdicts),
+        f"{preset}.csv": arms_table(ablation, records),
+        f"{preset}-comparisons.csv": comparisons_table(verdicts),
     }
     for name, table in numbers.items():
         write_whole(folder / name, table.assign(data=titles(records)).to_csv(index=False))

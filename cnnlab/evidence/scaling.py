@@ -198,7 +198,7 @@ def validation_table() -> str:
 
 def work_table() -> str:
     """ResNet-50's step, for each image of a batch."""
-    macs = summarize(build_model(_named("resnet50"), 1000), DATA["imagenet2012"].shape).macs
+    macs = summarize(build_model(_named("resnet50").model, 1000), DATA["imagenet2012"].shape).macs
 
     def cells(dtype: str) -> list[str]:
         work = resnet50(BATCH, dtype)
@@ -245,7 +245,7 @@ def _pod_row(chip: Chip, chips: int) -> list[str]:
 
 @functools.cache
 def _resnet50_bytes(batch: int) -> int:
-    summary = summarize(build_model(_named("resnet50"), 1000), DATA["imagenet2012"].shape)
+    summary = summarize(build_model(_named("resnet50").model, 1000), DATA["imagenet2012"].shape)
     return summary.memory(batch, "bfloat16").training
 
 

@@ -13,7 +13,7 @@ from cnnlab.errors import Mistake
 from cnnlab.evidence.ablation import SELECTION_SEED, Ablation
 from cnnlab.evidence.ledger import Execute, Ledger
 from cnnlab.training import Record
-from cnnlab.training.recipe import Recipe
+from cnnlab.training.recipe import Recipe, completed
 
 
 class RateNotChosen(Mistake):
@@ -63,7 +63,7 @@ def _best(ablation: Ablation, arm: str, records: Iterable[Record]) -> float:
 def _runs(arm: str, records: Iterable[Record]) -> dict[float, Record]:
     """The run of an arm at each rate."""
     return {
-        record.config["optimizer"]["learning_rate"]: record
+        completed(record.config)["optimizer"]["learning_rate"]: record
         for record in records
         if (record.arm, record.seed) == (arm, SELECTION_SEED)
     }

@@ -51,8 +51,17 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether there is a record of it."""
-        return (self.folder / "record.json").exists()
+        """Whether there is a record of it.
+
+        Raises:
+            BadFile, ForeignRecord: as `Ledger.record`.
+        """
+        return (self.folder / "record.json").exists() and bool(self._record)
+
+    @functools.cached_property
+    def _record(self) -> Record:
+        (record,) = self.ledger.records([self.recipe])
+        return record
 
     def attempt(self, console: Console, *, wait: bool) -> list[str] | None:
         """Train, unless it is finished; gives and raises what `Ledger.attempt` does."""
@@ -67,8 +76,7 @@ class Run:
         rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
         if not rates:
             return None
-        whole = Record.read(self.folder / "record.json")
-        return float(whole.steps * whole.config["train"]["batch_size"] / rates[-1])
+        return float(self._record.steps * self.recipe.train.batch_size / rates[-1])
 
     def work(self) -> float:
         """How much it computes: multiply-adds of a forward pass, times the images trained on."""

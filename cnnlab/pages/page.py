@@ -12,6 +12,8 @@ from typing import Any
 
 import jinja2
 
+from cnnlab.files import write_whole
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("cnnlab.pages"),
     autoescape=True,
@@ -36,7 +38,7 @@ class Page:
     def save(self, path: str | Path) -> Path:
         """Write the document to `path`, which is given back."""
         path = Path(path)
-        path.write_text(self.html, encoding="utf-8")
+        write_whole(path, self.html)
         return path
 
     def _repr_html_(self) -> str:

@@ -1,18 +1,42 @@
 """A run's metrics as they come: one JSON line each, and TensorBoard events beside them."""
 
 import json
+import time
 from pathlib import Path
+from typing import IO
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
-from cnnlab.training.record import write_whole
+from cnnlab.files import Format, write_whole
 
 _NAME = "metrics.jsonl"
+_PATIENCE = 30  # seconds until TensorBoard shows what was written
+_LINES = Format(
+    {
+        "required": ["step"],
+        "properties": {
+            "step": {"type": "integer", "minimum": 0},
+            "epoch": {"type": "number", "exclusiveMinimum": 0},
+            "images_per_second": {"type": "number", "exclusiveMinimum": 0},
+        },
+        "additionalProperties": {"type": "number"},
+    },
+    finite=False,  # a loss may be none
+)
 
 
 def read(folder: Path) -> list[dict[str, float]]:
-    """What the journal of the run in `folder` says; nothing where there is none yet."""
-    return [json.loads(line) for line in _whole_lines(folder / _NAME)]
+    """What the journal of the run in `folder` says; nothing where there is none yet.
+
+    A last line that a kill cut short is left out.
+
+    Raises:
+        BadFile: a line is none of a journal's; names it.
+    """
+    path = folder / _NAME
+    return _LINES.read_lines(path, cut_short=True) if path.exists() else []
 
 
 class Journal:
@@ -29,16 +53,15 @@ class Journal:
         path = folder / _NAME
         self.lines = [line for line in read(folder) if line["step"] <= step]
         write_whole(path, "".join(f"{json.dumps(line)}\n" for line in self.lines))
-        self._file = path.open("a")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._file: IO[str] = path.open("a")
+        self._board = _Board(folder / "tensorboard", step + 1)
 
     def write(self, step: int, **values: float) -> None:
         """One line of named values at `step`."""
         self.lines.append({"step": step, **values})
         self._file.write(json.dumps(self.lines[-1]) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._board.write(step, values)
 
     def close(self) -> None:
         """Flush both."""
@@ -46,7 +69,24 @@ class Journal:
         self._board.close()
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """The lines of a file, without a last one that a kill cut short."""
-    text = path.read_text() if path.exists() else ""
-    return text[: text.rfind("\n") + 1].splitlines()
+class _Board:
+    """TensorBoard's events, written by this thread, which so is told of what fails."""
+
+    def __init__(self, folder: Path, restart: int):
+        """Of what there is in `folder`, TensorBoard drops all from the step `restart` on."""
+        folder.mkdir(exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+        began = SessionLog(status=SessionLog.START)
+        self._events.write_event(Event(wall_time=time.time(), step=restart, session_log=began))
+        self._flushed = time.monotonic()
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            summary = scalar(name, value)
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        if time.monotonic() - self._flushed > _PATIENCE:  # each time it waits for the disk
+            self._events.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        self._events.close()

@@ -10,6 +10,7 @@ One of them leads: it alone writes, but for checkpoints, which Orbax writes with
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from jax import Array
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnnlab.errors import Failure
 from cnnlab.machine import cache_folder, cores
 from cnnlab.training.recipe import RecipeError
 
@@ -125,6 +127,25 @@ def leads() -> bool:
 def agreed(number: int) -> int:
     """The leader's `number`."""
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+
+
+def by_leader(work: Callable[[], int]) -> int:
+    """What `work` gives, not negative, done by the leader alone and told to all.
+
+    Raises:
+        Exception: what `work` raises, in the leader; Failure in the others, which go no further.
+    """
+    number, error = -1, None
+    try:
+        number = work() if leads() else 0
+    except BaseException as caught:  # raised again when the others know
+        error = caught
+    number = agreed(number)
+    if error:
+        raise error
+    if number < 0:
+        raise Failure("the first process of those that joined failed; what it printed says why")
+    return number
 
 
 def largest(number: int) -> int:

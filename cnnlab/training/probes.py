@@ -4,7 +4,8 @@ A probe runs once, after the final evaluation, and what it finds joins the recor
 gives the same numbers for the same variables and seed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,13 @@ from cnnlab import data, ops
 from cnnlab.analysis.lesion import blocks, lesioned, some, without
 from cnnlab.analysis.shift import REACH, logit_change, offsets, shifted
 from cnnlab.data import Dataset, Images, Records
-from cnnlab.errors import unknown
-from cnnlab.training import placement
-from cnnlab.training.checkpoint import Checkpoints
+from cnnlab.errors import Mistake, unknown
+from cnnlab.files import BadFile
+from cnnlab.training import checkpoint, placement
 from cnnlab.training.evaluate import Score, evaluate
 from cnnlab.training.feed import Feed
 from cnnlab.training.program import build_model, program
-from cnnlab.training.recipe import Recipe, RecipeError, dataset_of, recipe_of
+from cnnlab.training.recipe import Recipe, RecipeError, check_recipe, dataset_of, recipe_of
 from cnnlab.training.record import METRICS
 
 
@@ -112,7 +113,9 @@ def trained(
 
 
 def load(folder: Path, directory: str | None = None) -> Trained:
-    """The network that a run left in its folder, from its newest checkpoint.
+    """The network that a run left in its folder, from its newest good checkpoint.
+
+    Nothing in the folder is changed.
 
     Args:
         folder: a run's, as `training.run` made it.
@@ -120,18 +123,29 @@ def load(folder: Path, directory: str | None = None) -> Trained:
 
     Raises:
         UnusableFolder: no run was begun there.
-        FileNotFoundError: it has no good checkpoint.
+        BadFile: its `config.json` is no recipe, or one that cannot be.
+        RestoreFailed: a checkpoint could not be read, though nothing shows that it is damaged.
+        FileNotFoundError: there is no good checkpoint.
         DataMissing: as `data.open_dataset`.
     """
     recipe = recipe_of(folder).override({"data.directory": directory or ""})
+    with _blamed_on(folder / "config.json"):
+        check_recipe(recipe)
     dataset = dataset_of(recipe)
-    found = program(recipe, dataset)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    state = checkpoints.newest(found.shapes)
-    checkpoints.close()
+    with _blamed_on(folder / "config.json"):
+        found = program(recipe, dataset)
+    state = checkpoint.load(folder / "checkpoints", found.shapes)
     if state is None:
         raise FileNotFoundError(f"no checkpoint in {folder}")
     return trained(recipe, dataset, state.variables, found.feed, _jitted(found.evaluate))
+
+
+@contextmanager
+def _blamed_on(config: Path) -> Iterator[None]:
+    try:
+        yield
+    except Mistake as error:
+        raise BadFile(f"{config}: {error}") from error
 
 
 def probe(name: str) -> Probe | None:

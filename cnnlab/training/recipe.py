@@ -5,6 +5,7 @@ Durations are written in epochs or in steps, never both: `epochs` or `steps`, `w
 in an `ml_collections.Recipe`; here they are frozen.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from flax.core import freeze
 
 from cnnlab import data
 from cnnlab.data import PREPROCESSES, Dataset
+from cnnlab.files import BadFile, Format
 from cnnlab.training.keys import LARGEST_STEP, Keys, RecipeError, key
 from cnnlab.training.record import UnusableFolder
 
@@ -190,12 +192,21 @@ def recipe_of(folder: Path) -> Recipe:
 
     Raises:
         UnusableFolder: there is none.
-        RecipeError: it is none of this version's.
+        BadFile: its `config.json` is no recipe's; says in what.
     """
     config = folder / "config.json"
     if not config.is_file():
         raise UnusableFolder(f"{folder} holds no run: it has no config.json")
-    return Recipe().override(json.loads(config.read_text()))
+    try:
+        return Recipe().override(config_format().read(config))
+    except RecipeError as error:
+        raise BadFile(f"{config}: {error}") from error
+
+
+@functools.cache
+def config_format() -> Format:
+    """What a recorded identity holds: keys and types of the default recipe's."""
+    return Format.like(identity(Recipe()))
 
 
 def essence(recipe: Recipe) -> dict[str, Any]:

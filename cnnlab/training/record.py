@@ -2,15 +2,66 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from cnnlab.errors import Mistake
+from cnnlab.files import Format, strict, write_whole
 
 METRICS = tuple(
     f"{split}_{what}" for split in ("test", "validation", "train") for what in ("error", "loss")
 )
+
+_COUNT = {"type": "integer", "minimum": 0}
+_TEXT = {"type": "string"}
+
+FINGERPRINT = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
+"""A data set's, in a schema."""
+
+_CODE = {"commit": {"type": ["string", "null"]}, "dirty": {"type": ["boolean", "null"]}}
+_ENVIRONMENT = {
+    **_CODE,
+    "device": _TEXT,
+    "jax": _TEXT,
+    # What is older than the choice of convolutions does not name them.
+    "convolutions": {"type": "string", "pattern": "^(xla|onednn [^ ]+)$"},
+    "begun": strict(_CODE),
+    "dataset": FINGERPRINT,
+}
+ENVIRONMENT = Format({"properties": _ENVIRONMENT})
+"""`environment.json` of a run's folder, whatever facts it was written with."""
+
+_RECORD = {
+    "arm": _TEXT,
+    "seed": {"type": "integer"},
+    "config": {"type": "object"},
+    "dataset": {
+        "type": "object",
+        "required": ["name", "title", "version", "fingerprint"],
+        "properties": {"fingerprint": FINGERPRINT},
+        "additionalProperties": _TEXT,
+    },
+    "network": {
+        "type": "object",
+        "required": ["weights", "macs", "activations", "receptive_field"],
+        "additionalProperties": _COUNT,
+    },
+    "environment": {**strict(_ENVIRONMENT), "required": [*_CODE, "device", "jax"]},
+    "steps": _COUNT,
+    "metrics": {
+        "type": "object",
+        "required": list(METRICS),
+        "patternProperties": {
+            "_error$": {"type": "number", "minimum": 0, "maximum": 100},
+            "_(loss|change)$": {"type": "number", "minimum": 0},
+            "_gap$": {"type": "number", "minimum": -200, "maximum": 200},
+        },
+        "additionalProperties": {"type": "number"},
+    },
+    "parameters": {"type": "string", "pattern": "^([0-9a-f]{64})?$"},
+}
+RECORD = Format({**strict(_RECORD), "additionalProperties": False})
+"""A record's line: types, and ranges of the numbers (percent; a gap is between such)."""
 
 
 class UnusableFolder(Mistake):
@@ -63,28 +114,28 @@ class Record:
         """The record that `to_json` wrote.
 
         Raises:
-            ValueError: `line` is not such a record.
+            BadFile: `line` is not such a record, or a number in it cannot be.
         """
-        try:
-            return cls(**json.loads(line))
-        except TypeError as error:
-            raise ValueError(f"not a record: {error}") from error
+        return cls(**RECORD.parse(line, "a record"))
 
     def write(self, path: Path) -> None:
-        """Write to `path` by rename."""
+        """Write to `path`, whole or not at all."""
         write_whole(path, self.to_json() + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Record":
-        """The record at `path`."""
-        return cls.from_json(path.read_text())
+        """The record at `path`.
 
+        Raises:
+            BadFile: as `from_json`; names the file.
+        """
+        return cls(**RECORD.read(path))
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a kill, finds all of it or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    @classmethod
+    def read_lines(cls, path: Path) -> list["Record"]:
+        """The records at `path`, one a line.
+
+        Raises:
+            BadFile: as `from_json`; names the file and the line.
+        """
+        return [cls(**found) for found in RECORD.read_lines(path)]

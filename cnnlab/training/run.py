@@ -6,9 +6,7 @@ from its newest good checkpoint and ends with the same bits as one that was not.
 """
 
 import functools
-import json
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -24,8 +22,14 @@ from cnnlab.data import Dataset, Images, Records
 from cnnlab.errors import Failure
 from cnnlab.training import placement, probes
 from cnnlab.training.checkpoint import Checkpoints
-from cnnlab.training.environment import environment
 from cnnlab.training.evaluate import Score, evaluate
+from cnnlab.training.folder import (
+    check_same,
+    check_same_backend,
+    environment_of,
+    finished,
+    prepare,
+)
 from cnnlab.training.interrupt import stop_on_signals
 from cnnlab.training.journal import Journal
 from cnnlab.training.live import Live
@@ -37,11 +41,11 @@ from cnnlab.training.recipe import (
     RecipeError,
     check_images,
     check_recipe,
-    completed,
     dataset_of,
     identity,
+    plan,
 )
-from cnnlab.training.record import Record, UnusableFolder, write_whole
+from cnnlab.training.record import Record
 from cnnlab.training.scene import Scene
 from cnnlab.training.state import State, digest
 from cnnlab.training.step import INIT, stream
@@ -62,21 +66,24 @@ def run(
     Raises:
         RecipeError, PatternError, DoesNotFit: the recipe is wrong; nothing was loaded.
         DataMissing: the data set is not there; says where it was looked for and what prepares it.
-        UnusableFolder: the folder cannot be written or holds another run.
+        UnusableFolder: the folder cannot be used or holds another run.
+        BadFile: a file of the folder does not hold what it should; names it.
+        ForeignRecord: the record there is of another run.
         NotFinite: the loss or a parameter is no number, and the recipe makes no record of that;
             the last good checkpoint stays.
         OutOfMemory: a device has too little for the recipe's batches.
         SaveFailed: a checkpoint could not be written.
+        RestoreFailed: one could not be read, though nothing shows that it is damaged.
         Interrupted: SIGTERM or SIGINT; saved.
+        OSError: the machine refused to read or write something.
     """
     dataset, network = inspect(recipe)
-    path = folder / "record.json"
-    _check_same(folder, recipe)
-    if path.exists():
-        return Record.read(path)
-    _check_same_backend(folder)
+    check_same(folder, recipe)
+    if done := finished(folder, recipe, dataset):
+        return done
+    check_same_backend(folder)
     with _desk(folder) as desk, _little_memory_said(recipe):
-        _prepare(desk, recipe, dataset, network)
+        prepare(desk, recipe, dataset, network.params)
         started = time.perf_counter()
         program = compiled(recipe, dataset)
         compile_seconds = time.perf_counter() - started
@@ -88,8 +95,8 @@ def run(
             if recipe.train.on_divergence == "fail":
                 raise
             outcome = _guessing(dataset, error.step)
-        record = _record(recipe, dataset, network, outcome, _environment(desk))
-        record.write(desk / path.name)
+        record = _record(recipe, dataset, network, outcome, environment_of(desk))
+        record.write(desk / "record.json")
     placement.agreed(0)  # nobody goes on before the record is there
     return record
 
@@ -140,6 +147,7 @@ def inspect(recipe: Recipe) -> tuple[Dataset, Summary]:
             f"{recipe.model.name} puts out {network.rows[-1].shape} where {dataset.title} wants "
             f"({dataset.classes},), a number for each class: end it with FC"
         )
+    plan(recipe, dataset.examples)
     return dataset, network
 
 
@@ -153,56 +161,6 @@ def _check_statistics(recipe: Recipe, network: Summary) -> None:
                 f"and train.batch_size = {recipe.train.batch_size} with model.batch_norm_groups = "
                 f"{recipe.model.batch_norm_groups} gives it one image at a time"
             )
-
-
-def _written(recipe: Recipe) -> str:
-    return json.dumps(identity(recipe), indent=2, sort_keys=True)
-
-
-def _check_same(folder: Path, recipe: Recipe) -> None:
-    path = folder / "config.json"
-    if path.exists() and completed(json.loads(path.read_text())) != identity(recipe):
-        raise UnusableFolder(f"{folder} holds a run of another recipe; see its config.json")
-
-
-def _check_same_backend(folder: Path) -> None:
-    path, here = folder / "environment.json", environment()["convolutions"]
-    if not path.exists():
-        return
-    # What was begun before there was a choice was begun by XLA.
-    begun = json.loads(path.read_text()).get("convolutions", "xla")
-    if begun != here:
-        raise UnusableFolder(
-            f"{folder} holds a run begun with convolutions by {begun}, and here they would be by "
-            f"{here}, with other bits; CNNLAB_CONV={begun.split()[0]} goes on with it, in another "
-            "folder it starts anew"
-        )
-
-
-def _prepare(folder: Path, recipe: Recipe, dataset: Dataset, network: Summary) -> None:
-    """Make the folder and say now, not hours later, that it cannot be used."""
-    # Parameters, gradients and momentum in float32, in a few checkpoints.
-    needed = 2**24 + 3 * 4 * 4 * network.params
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < needed:
-            raise UnusableFolder(f"{folder} has {free:,} bytes free; the run needs {needed:,}")
-        write_whole(folder / "config.json", _written(recipe))
-        facts = _environment(folder) | {"dataset": dataset.fingerprint}
-        write_whole(folder / "environment.json", json.dumps(facts, indent=2, sort_keys=True))
-    except UnusableFolder:
-        raise
-    except OSError as error:
-        raise UnusableFolder(f"cannot write to {folder}: {error}") from error
-
-
-def _environment(folder: Path) -> dict[str, Any]:
-    """Where a run in `folder` is at work, and as `begun` where it was begun, if elsewhere."""
-    here, path = environment(), folder / "environment.json"
-    before = json.loads(path.read_text()) if path.exists() else here
-    begun = before.get("begun", {fact: before.get(fact) for fact in here})
-    return here if begun == here else here | {"begun": begun}
 
 
 def _train(

@@ -14,6 +14,7 @@ import pytest
 
 from cnnlab import data
 from cnnlab.data import DataMissing, Images, Records, crops
+from cnnlab.data.decoding import Source
 from cnnlab.data.prepare import prepare
 from cnnlab.data.splits import stored_indices
 
@@ -46,11 +47,8 @@ def whole(imagenet: Path) -> list[Images]:
 
 def stored_label(imagenet: Path, split: str, index: int) -> int:
     """TFDS shuffles what it writes."""
-    return int(
-        data.stored.encoded(data.stored.find("imagenet2012", imagenet, "validation"), split)[index][
-            "label"
-        ]
-    )
+    found = data.stored.find("imagenet2012", imagenet, "validation")
+    return int(Source(found, split, encoded=True)[index]["label"])
 
 
 def test_it_is_found_and_described(imagenet: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cnnlab import data
+from cnnlab.data import decoding
 from cnnlab.data import prepare as prepare_module
-from cnnlab.data import stored
 from cnnlab.data.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_a_folder_is_said(directory: Path) -> None:
     info.write_text(content.replace('"test"', '"exam"'))
     refused("does not describe labelled images.*'test'")
     info.write_text(content[:50])
-    refused("dataset_info.json is not JSON")
+    refused(r"dataset_info\.json, line 2: not JSON: Unterminated string")
     info.write_text(content)
     shard.rename(directory / "away")
     refused(f"not whole: {shard.name} is missing")
@@ -151,7 +151,7 @@ def test_a_second_start_decodes_nothing(
 ) -> None:
     first = data.open_dataset("cifar10", directory=directory, cache_dir=tmp_path / "kept")
     train = first.split("train")
-    monkeypatch.setattr(stored, "read", None)
+    monkeypatch.setattr(decoding, "read", None)
     again = data.open_dataset("cifar10", directory=directory, cache_dir=tmp_path / "kept")
     assert again == first
     np.testing.assert_array_equal(again.split("train").images, train.images)

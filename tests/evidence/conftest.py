@@ -1,11 +1,15 @@
 """Records for the tests of this room: what a run leaves behind, without running anything."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cnnlab.evidence.claim import Claim, Comparison, PaperFigure
+from cnnlab.evidence.scaling import DATA
+from cnnlab.training.probes import metrics_of
+from cnnlab.training.recipe import Recipe, identity, plan
 from cnnlab.training.record import Record
 
 NETWORKS = {
@@ -47,6 +51,30 @@ def records_of() -> Callable[..., list[Record]]:
             for arm, values in errors.items()
             for seed, value in enumerate(values)
         ]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_of() -> Callable[[Record, Recipe], Record]:
+    """Makes of a record such a one as a run of a recipe leaves, with the numbers that it has."""
+
+    def make(record: Record, recipe: Recipe) -> Record:
+        return replace(
+            record,
+            arm=recipe.arm,
+            seed=recipe.seed,
+            config=identity(recipe),
+            dataset=record.dataset
+            | {
+                "name": recipe.data.name,
+                "version": "1",
+                "fingerprint": record.dataset["fingerprint"].ljust(16, "0"),
+            },
+            steps=plan(recipe, DATA[recipe.data.name].examples).steps,
+            metrics=dict.fromkeys(metrics_of(recipe), 1.0) | record.metrics,
+            parameters=record.parameters and record.parameters.ljust(64, "0"),
+        )
 
     return make
 

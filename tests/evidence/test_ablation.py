@@ -185,8 +185,8 @@ def test_a_rate_beside_those_to_choose_from_is_refused() -> None:
         ((0.1, 0.0), "must be positive and differ"),
         ((0.1, float("nan")), r"learning_rate = nan must be a number"),
         ((0.1, -1.0), r"learning_rate = -1\.0 must be"),
-        ((0.1, "0.2"), r"learning_rate = '0\.2' must be a number"),
-        ("0.1", r"rates = '0\.1' must be numbers"),
+        ((0.1, "0.2"), r"config: rates\[1\] must be number, not '0\.2'"),
+        ("0.1", r"config: rates must be array, not '0\.1'"),
     ],
 )
 def test_rates_that_are_none(rates: object, words: str) -> None:

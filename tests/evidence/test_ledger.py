@@ -11,42 +11,34 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from left_by_runs import COPY, HERE, OTHER, recipe_of, record_of
 
 from cnnlab.evidence import ForeignRecord, Ledger
 from cnnlab.training import NotFinite, OutOfMemory, Recipe, Record, UnusableFolder
-from cnnlab.training.recipe import identity
-
-FINGERPRINT = "ab"
 
 # Another process at work on the same ledger. Its runs are as those of `Runs`, each told in a file.
 OTHER_PROCESS = """
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
+from left_by_runs import COPY, OTHER, recipe_of, record_of
 from cnnlab import data
 from cnnlab.evidence import Ledger
-from cnnlab.training import Record, Recipe
-from cnnlab.training.recipe import identity
 
 root, log = Path(sys.argv[1]), Path(sys.argv[2])
-data.open_dataset = lambda *_, **__: SimpleNamespace(fingerprint="ab")
+data.open_dataset = lambda *_, **__: COPY
 
 def execute(recipe, folder):
     with log.open("a") as file:
         file.write(f"other {recipe.arm} {recipe.seed}\\n")
     time.sleep(0.05)
-    data = {"fingerprint": "ab"}
-    record = Record(recipe.arm, recipe.seed, identity(recipe), data, {}, {}, 1, {}, "other")
+    record = record_of(recipe, OTHER)
     record.write(folder / "record.json")
     return record
-
-def recipe(arm, seed):
-    return Recipe(arm=arm, seed=seed)
 
 log.with_suffix(".ready").touch()
 while not log.exists():
     time.sleep(0.002)
-Ledger(root).complete([recipe(arm, seed) for seed in range(6) for arm in ("a", "b")], execute)
+Ledger(root).complete([recipe_of(arm, seed) for seed in range(6) for arm in ("a", "b")], execute)
 """
 
 # A process that takes a run's lock, says so, and never lets go of its own accord.
@@ -59,15 +51,6 @@ with FileLock(sys.argv[1]):
 """
 
 
-def recipe_of(arm: str, seed: int) -> Recipe:
-    return Recipe(arm=arm, seed=seed)
-
-
-def record_of(recipe: Recipe, parameters: str) -> Record:
-    data = {"fingerprint": FINGERPRINT}
-    return Record(recipe.arm, recipe.seed, identity(recipe), data, {}, {}, 1, {}, parameters)
-
-
 class Runs:
     """Stands for training: notes which runs it was asked for and leaves a record each."""
 
@@ -78,7 +61,7 @@ class Runs:
     def __call__(self, recipe: Recipe, folder: Path) -> Record:
         self.done.append((recipe.arm, recipe.seed))
         self.before(recipe)
-        record = record_of(recipe, "here")
+        record = record_of(recipe)
         record.write(folder / "record.json")
         return record
 
@@ -101,7 +84,7 @@ def recipes() -> list[Recipe]:
 @pytest.fixture(autouse=True)
 def dataset(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What every name of a data set opens."""
-    opened = SimpleNamespace(fingerprint=FINGERPRINT)
+    opened = SimpleNamespace(**vars(COPY))
     monkeypatch.setattr("cnnlab.data.open_dataset", lambda *_, **__: opened)
     return opened
 
@@ -124,18 +107,18 @@ def test_a_record_that_was_moved_is_refused(
 ) -> None:
     ledger.complete(recipes[:1], runs)
     moved = ledger.folder(recipes[0]) / "record.json"
-    longer = recipes[0]
-    longer = longer.override({"train.epochs": 3.5})
+    longer = recipes[0].override({"train": {"epochs": 3.5, "steps": 0}})
     ledger.folder(longer).mkdir()
     shutil.copy(moved, ledger.folder(longer))
     with pytest.raises(
-        ForeignRecord, match=r"record\.json was .*: train\.epochs = [\d.]+, not 3\.5$"
+        ForeignRecord,
+        match=r"record\.json was .*: train\.epochs = 0\.0, not 3\.5; train\.steps = 1, not 0$",
     ):
         ledger.records([recipes[0], longer])
-    dataset.fingerprint = "cd"
+    dataset.fingerprint = "cd" * 8
     ledger.folder(recipes[0]).mkdir()
     shutil.copy(moved, ledger.folder(recipes[0]))
-    with pytest.raises(ForeignRecord, match=r"other data: fingerprint = 'ab', not 'cd'$"):
+    with pytest.raises(ForeignRecord, match=r"other data: fingerprint = 'abab.*', not 'cdcd.*'$"):
         ledger.records(recipes[:1])
 
 
@@ -259,7 +242,8 @@ def test_two_processes_share_the_runs(ledger: Ledger, runs: Runs, tmp_path: Path
     recipes = [recipe_of(arm, seed) for seed in range(6) for arm in ("a", "b")]
     runs.before = lambda recipe: time.sleep(0.05)
     command = [sys.executable, "-c", OTHER_PROCESS, str(ledger.root), str(log)]
-    with subprocess.Popen(command) as other:
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(command, env=here) as other:
         while not log.with_suffix(".ready").exists():
             assert other.poll() is None
             time.sleep(0.01)
@@ -276,7 +260,7 @@ def test_two_processes_share_the_runs(ledger: Ledger, runs: Runs, tmp_path: Path
     assert runs.done, "this process did nothing: nothing was shared"
     assert sorted((r.arm, r.seed) for r in finished_here) == everything
     makers = {(r.arm, r.seed): r.parameters for r in finished_here}
-    assert all((makers[run] == "here") == (run in runs.done) for run in everything)
+    assert all((makers[run] == HERE) == (run in runs.done) for run in everything)
 
 
 @contextlib.contextmanager
@@ -319,12 +303,12 @@ def test_a_run_that_another_process_finished_is_not_done_again(
         worker = threading.Thread(target=ledger.complete, args=(recipes[:1], runs), daemon=True)
         worker.start()
         time.sleep(0.2)
-        record_of(recipes[0], "other").write(folder / "record.json")
+        record_of(recipes[0], OTHER).write(folder / "record.json")
         holder.kill()
         worker.join(timeout=60)
     assert not worker.is_alive()
     assert runs.done == []
-    assert ledger.records(recipes[:1])[0].parameters == "other"
+    assert ledger.records(recipes[:1])[0].parameters == OTHER
 
 
 def test_a_ledger_that_moves_keeps_its_runs(

@@ -27,11 +27,11 @@ from cnnlab.evidence.published import BEGIN, END, read_results, rewrite
 from cnnlab.evidence.tables import readable_arms, readable_comparisons
 from cnnlab.models import pattern
 from cnnlab.training import Record
-from cnnlab.training.recipe import Recipe, identity
+from cnnlab.training.recipe import Recipe
 
 PROJECT = Path(__file__).parents[2]
 HOSTILE = "</td></script><script>document.title='taken'</script><img src=x onerror=\"alert(1)\">'&"
-HOSTILE_ARM = HOSTILE.replace(".", "")  # a ConfigDict's keys have no dots
+HOSTILE_ARM = HOSTILE.replace(".", "")  # a Recipe's keys have no dots
 CONFIG = """
 from cnnlab.evidence import blank_config, digits_setting
 
@@ -57,6 +57,7 @@ def get_config(preset):
     config.arms = {{{wide!r}: dict(optimizer=dict(name={setting!r})), "narrow": {{}}}}
     return config.lock()
 """
+SPLITS = "validation", "train"
 ERRORS = {"wide": [5.0, 6.0, 7.0], "narrow": [25.0, 27.0, 29.0]}
 
 
@@ -67,13 +68,15 @@ def write_config(home: Path, name: str, **changes: str) -> None:
 
 
 @pytest.fixture
-def publish(records_of: Callable[..., list[Record]]) -> Callable[..., None]:
+def publish(
+    records_of: Callable[..., list[Record]], run_of: Callable[[Record, Recipe], Record]
+) -> Callable[..., None]:
     """Writes records of an ablation that is in `home`."""
 
     def publish(home: Path, name: str, errors: dict[str, list[float]], preset: str = "cpu") -> None:
         ablation = load_ablation(home / "configs" / f"{name}.py", preset)
         records = [
-            replace(record, config=identity(ablation.recipe(record.arm, record.seed)))
+            run_of(record, ablation.recipe(record.arm, record.seed))
             for record in records_of(errors)
         ]
         write_records(home / "results" / name / f"{preset}.jsonl", records)
@@ -175,7 +178,8 @@ def test_a_run_tells_of_itself(opened):
     tip, runs = opened.locator("#tip"), opened.locator("#T1 .run")
     assert tip.is_hidden()
     runs.nth(1).hover()
-    said = ["wide, seed 1", "test error 6.00 %", "learning rate 0.05", "100 steps"]
+    errors = ["test error 6.00 %", "learning rate 0.05", *(f"{s} error 1.00 %" for s in SPLITS)]
+    said = ["wide, seed 1", *errors, "312 steps"]
     assert tip.inner_text().split("\n") == said
     assert runs.nth(1).get_attribute("aria-label") == "; ".join(said)
     opened.mouse.move(0, 0)

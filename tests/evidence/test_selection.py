@@ -51,14 +51,16 @@ def ablation() -> Ablation:
 
 
 @pytest.fixture
-def record_of(records_of: Callable[..., list[Record]]) -> Callable[..., Record]:
+def record_of(
+    records_of: Callable[..., list[Record]], run_of: Callable[[Record, Recipe], Record]
+) -> Callable[..., Record]:
     """Makes the record of a recipe."""
 
     def make(recipe: Recipe, validation: float = 50.0, test: float = 50.0) -> Record:
-        metrics = {"validation_error": validation, "test_error": test}
-        (record,) = records_of({recipe.arm: [0.0]}, metrics=metrics, config=identity(recipe))
+        (record,) = records_of({recipe.arm: [0.0]})
+        metrics = record.metrics | {"validation_error": validation, "test_error": test}
         data = {**record.dataset, "fingerprint": dataset_of(recipe).fingerprint}
-        return replace(record, seed=recipe.seed, dataset=data)
+        return run_of(replace(record, metrics=metrics, dataset=data), recipe)
 
     return make
 

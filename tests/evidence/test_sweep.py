@@ -1,26 +1,28 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from left_by_runs import record_of
 from rich.console import Console
 from sweep_runs import StandIn, recipe_of
 
 from cnnlab.evidence import Ledger
 from cnnlab.evidence.sweep import Run, TimeLeft, one_by_one, time_left
-from cnnlab.training import Record
+from cnnlab.training.recipe import dataset_of
 
 QUIET = Console(quiet=True)
 
 
-def finish(run: Run, *, rates: list[float], steps: int = 10, batch_size: int = 64) -> None:
+def finish(run: Run, *, rates: list[float]) -> None:
     """What a finished run leaves, with what its journal said of images/s."""
     run.folder.mkdir(parents=True)
-    config = {"train": {"batch_size": batch_size}}
-    record = Record(run.recipe.arm, run.recipe.seed, config, {}, {}, {}, steps, {}, "")
-    record.write(run.folder / "record.json")
+    left = record_of(run.recipe)
+    data = left.dataset | {"fingerprint": dataset_of(run.recipe).fingerprint}
+    replace(left, dataset=data).write(run.folder / "record.json")
     lines = [{"step": 0, "compile_seconds": 3.0}]
     lines += [{"step": step + 1, "images_per_second": rate} for step, rate in enumerate(rates)]
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -43,7 +45,7 @@ def test_time_left_is_told_by_the_arm_then_by_the_work(runs: list[Run]) -> None:
     (runs[1].folder / "metrics.jsonl").write_text('{"step": 1, "images_per_second": 1.0}\n')
     assert [runs[i].seconds() for i in (0, 1, 3, 6)] == [10, None, 20, None]
     assert time_left(runs, 1) == TimeLeft(7 * 15, unknown=0)  # all are of one network and length
-    finish(runs[4], rates=[8.0], steps=5, batch_size=16)  # arm b: 80 images, 10 seconds
+    finish(runs[4], rates=[64.0])  # arm b: 10 seconds
     finish(runs[2], rates=[])  # arm c: too short to report
     left = 15 + 2 * 10 + 2 * 40 / 3  # c goes by all that are finished
     assert time_left(runs, 1) == TimeLeft(pytest.approx(left), unknown=0)

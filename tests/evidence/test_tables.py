@@ -318,7 +318,8 @@ def test_runs_that_diverged_are_told(claim: Claim, arms: list[str], records: lis
 def test_rates_that_differ_are_shown(claim: Claim, arms: list[str], records: list[Record]) -> None:
     ablation = ablation_of(claim, arms)
     assert "learning rate" not in readable_arms(ablation, records)
-    ablation.arms["narrow"].optimizer.learning_rate = 0.02
+    slow = {"optimizer.learning_rate": 0.02}
+    ablation.arms["narrow"] = ablation.arms["narrow"].override(slow)
     assert list(readable_arms(ablation, records)["learning rate"]) == ["0.1", "0.1", "0.1", "0.02"]
 
 
@@ -328,7 +329,7 @@ def test_a_probes_metric_is_shown_of_the_arms_that_have_it(
     tested = Comparison("a", "b", "better", "Is a better?")
     trained = Comparison("a", 5.0, "better", "Below five?", metric="clean_train_error")
     ablation = ablation_of(Claim("E13", "Gap.", "N0", (tested, trained)), ["a", "b"])
-    ablation.arms["a"].probe = "gap"
+    ablation.arms["a"] = ablation.arms["a"].override({"probe": "gap"})
     metrics = {"test_error": 7.0, "clean_train_error": 1.0}
     records = records_of({"a": [0, 0]}, metrics=metrics) + records_of({"b": [3.0, 3.0]})
     table = readable_arms(ablation, records)

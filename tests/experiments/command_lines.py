@@ -15,6 +15,7 @@ import sys
 import traceback
 import warnings
 
+import cnnlab.evidence
 import cnnlab.launch  # noqa: F401
 from cnnlab import cli
 

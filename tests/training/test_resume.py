@@ -133,14 +133,14 @@ def test_a_save_that_fails_stops_the_run_with_its_last_checkpoint_whole(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save = ocp.CheckpointManager.save
+    save = ocp.Checkpointer.save
 
-    def full_at_50(self: ocp.CheckpointManager, step: int, **options: Any) -> bool:
-        if step == 50:
+    def full_at_50(self: ocp.Checkpointer, path: Path, **options: Any) -> None:
+        if path.name == "50.partial":
             raise OSError(28, "No space left on device")
-        return save(self, step, **options)
+        save(self, path, **options)
 
-    monkeypatch.setattr(ocp.CheckpointManager, "save", full_at_50)
+    monkeypatch.setattr(ocp.Checkpointer, "save", full_at_50)
     with pytest.raises(SaveFailed, match=r"step 50 .*No space left.* checkpoint: step 25"):
         training.run(two_epochs(), tmp_path, Console(file=io.StringIO()))
     monkeypatch.undo()
@@ -246,7 +246,7 @@ slow = pytest.mark.slow
     [
         pytest.param("at_step(signal.SIGKILL, 33)", ["25"], marks=slow),
         pytest.param("after_save(signal.SIGKILL, 50)", ["25", "50"], marks=slow),
-        ("during_save(signal.SIGKILL, 50)", ["25", "50.orbax-checkpoint-tmp"]),
+        ("during_save(signal.SIGKILL, 50)", ["25", "50.partial"]),
     ],
 )
 def test_a_killed_process(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cnnlab.analysis.maps import checked, last_of_each_size
 from cnnlab.analysis.summary import summarize
 from cnnlab.errors import Mistake
+from cnnlab.files import write_whole
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -43,13 +44,18 @@ class Picture:
     def save(self, path: str | Path) -> Path:
         """Write the figure to `path`, as PNG, SVG or PDF by its ending; gives the path back."""
         path = Path(path)
-        self.figure.savefig(path, dpi=DPI)
+        write_whole(path, drawn(self.figure, path.suffix.removeprefix(".") or "png"))
         return path
 
     def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.figure.savefig(file, format="png", dpi=DPI)
-        return file.getvalue()
+        return drawn(self.figure, "png")
+
+
+def drawn(figure: Figure, form: str, **options: Any) -> bytes:
+    """A figure as the content of a file: png, svg, pdf; the options are those of `savefig`."""
+    file = io.BytesIO()
+    figure.savefig(file, format=form, dpi=DPI, **options)
+    return file.getvalue()
 
 
 def blank(width: float, height: float) -> Figure:
