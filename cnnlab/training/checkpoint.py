@@ -149,7 +149,13 @@ def load(folder: Path, like: State) -> State | None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
+    logging.getLogger("absl").addFilter(_not_of_orbax)
     return ocp.Checkpointer(ocp.CompositeCheckpointHandler(*_ITEMS))
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Orbax logs, with a traceback, what it raises as well."""
+    return "/orbax/" not in record.pathname
 
 
 def _steps(folder: Path) -> list[int]:
