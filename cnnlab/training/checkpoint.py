@@ -205,14 +205,20 @@ def _read(path: Path, checkpointer: ocp.Checkpointer, like: State) -> State:
     except _Damaged:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RestoreFailed(
-            f"the checkpoint {path} could not be read: {reason}; nothing was moved or changed"
-        ) from error
+        raise _unread(path, error) from error
     if largest(digest(restored.state) != restored.digest["sha256"]):
-        raise _Damaged("its digest is not the one it was written with")
+        damage = _Damaged("its digest is not the one it was written with")
+        # Without a list of its arrays nobody knows whether they were read as others than they are.
+        raise damage if (path / _CONTENTS).exists() else _unread(path, damage)
     state: State = restored.state
     return state
+
+
+def _unread(path: Path, error: Exception) -> RestoreFailed:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return RestoreFailed(
+        f"the checkpoint {path} could not be read: {reason}; nothing was moved or changed"
+    )
 
 
 def _restored(path: Path, checkpointer: ocp.Checkpointer, like: State) -> Any:
