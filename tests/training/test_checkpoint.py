@@ -216,6 +216,35 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def test_a_list_of_files_that_was_changed_is_damage(folder: Path) -> None:
+    path = folder / "30" / "contents.json"
+    whole = path.read_text()
+    for old, new in (
+        ("float32 [3, 8]", "float32 [3, 9]"),
+        ("conv1", "conv3"),
+        ('"files"', '"file"'),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        assert checkpoint._damage(folder / "30", LIKE) == ["contents.json is not as it was written"]
+    path.write_text(whole)
+    assert checkpoint._damage(folder / "30", LIKE) == []
+
+
+def test_a_save_that_fails_leaves_nothing_half_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(SaveFailed, match=r"step 40 .*No space left .* checkpoint: step 30$"):
+        checkpoints.save(state_at(40))
+    checkpoints.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["10", "20", "30"]
+
+
 def test_what_was_set_aside_before_stays(folder: Path) -> None:
     for damaged in (truncate, flip):
         damaged(largest_file(folder / "30"))
