@@ -80,7 +80,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write, which takes its name when all of it is on the disk; as `write_whole`."""
-    with _named(path):
+    with named(path):
         _sweep(path.parent)
         partial, file = _begin(path.parent)
         try:
@@ -115,7 +115,7 @@ def _sweep(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Wait until a file, or a folder's list of files, is on the disk."""
-    with _named(path):
+    with named(path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -139,12 +139,12 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read; names the file.
     """
-    with _named(path):
+    with named(path):
         return path.read_bytes()
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Make an OSError name the file: those of reading, writing and `fsync` do not."""
     try:
         yield

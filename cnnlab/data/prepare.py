@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import os
+import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from cnnlab.data import stored
@@ -57,8 +59,9 @@ def prepare(
     """Make `<directory>/<name>/<version>`, unless it is there already, and return it.
 
     The folder appears by one rename when all is written: cut short, nothing that looks prepared is
-    left. Downloads stay in `<directory>/downloads/<name>`, so that they are not fetched twice.
-    Of `svhn_cropped`, train and test are prepared, not the 531,131 "extra" images.
+    left, and what is goes when the set is prepared again. Downloads stay in
+    `<directory>/downloads/<name>`, so that they are not fetched twice. Of `svhn_cropped`, train and
+    test are prepared, not the 531,131 "extra" images.
 
     Args:
         name: One of `preparable()`.
@@ -258,7 +261,11 @@ def _write(builder: Any, splits: Mapping[str, _Split]) -> None:
 
     builder._split_generators = generators
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    with tempfile.TemporaryDirectory() as unused:
+    home = Path(builder.data_dir).parent
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".lock"), tempfile.TemporaryDirectory() as unused:
+        for left in home.glob("incomplete.*"):  # by a process that was killed: this has the lock
+            shutil.rmtree(left)
         builder.download_and_prepare(
             download_dir=unused, download_config=config, file_format="array_record"
         )

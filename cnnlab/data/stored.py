@@ -32,8 +32,20 @@ _SPACE = re.compile(r"\{(\w*)\}")
 # Protocol buffers write a large integer as a string.
 _COUNT = {"type": ["string", "integer"], "pattern": "^[0-9]{1,18}$", "minimum": 0}
 _SIDE = {"type": ["string", "integer"], "pattern": "^(-1|[1-9][0-9]{0,4})$", "minimum": -1}
-_SPLIT = strict({"name": {"type": "string"}, "shardLengths": {"type": "array", "items": _COUNT}})
-_INFO = Format(strict({"name": {"type": "string"}, "splits": {"type": "array", "items": _SPLIT}}))
+_TEXT = {"type": "string"}
+_SHARDS = {"type": "array", "items": _COUNT}
+_SPLIT = {
+    "type": "object",
+    "required": ["name", "shardLengths"],
+    "properties": {"name": _TEXT, "shardLengths": _SHARDS, "filepathTemplate": _TEXT},
+}
+_SPLITS = {"type": "array", "items": _SPLIT}
+_INFO = Format(
+    {
+        "required": ["name", "splits"],
+        "properties": {"name": _TEXT, "fileFormat": _TEXT, "splits": _SPLITS},
+    }
+)
 _SHAPE = strict({"dimensions": {"type": "array", "minItems": 3, "maxItems": 3, "items": _SIDE}})
 _TYPE = {"enum": ["uint8"]}
 _PIXELS = {"type": "object", "required": ["shape"], "properties": {"shape": _SHAPE, "dtype": _TYPE}}
@@ -183,6 +195,8 @@ def _open(folder: Path, test_split: str) -> Stored:
             f"{folder} holds {file_format} files, which need TensorFlow; only array_record is read"
         )
     found = Stored(folder, info, features["featuresDict"]["features"])
+    if len(found.shards) < len(info["splits"]):
+        raise DataMissing(f"{folder}/dataset_info.json has two splits of one name")
     for split in ("train", test_split):
         if not found.sizes.get(split):
             raise DataMissing(f"{folder} does not describe labelled images of a split {split!r}")

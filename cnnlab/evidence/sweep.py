@@ -16,7 +16,6 @@ from typing import NamedTuple
 from rich.console import Console
 
 from cnnlab import training
-from cnnlab.data import Dataset
 from cnnlab.errors import Mistake
 from cnnlab.evidence.ledger import Ledger
 from cnnlab.native.memory import keep_memory
@@ -70,8 +69,10 @@ class Run:
 
     def seconds(self) -> float | None:
         """How long it trained, by its record and its journal; None where they do not tell."""
-        if not self.finished:
-            return None
+        return self._seconds if self.finished else None
+
+    @functools.cached_property
+    def _seconds(self) -> float | None:
         lines = journal.read(self.folder)
         rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
         if not rates:
@@ -90,13 +91,8 @@ class Run:
 @functools.lru_cache
 def _work(recipe: Recipe) -> float:
     dataset, network = training.inspect(recipe)
-    steps = plan(recipe, _examples(dataset)).steps
+    steps = plan(recipe, dataset.examples).steps
     return float(network.macs) * steps * recipe.train.batch_size
-
-
-@functools.lru_cache
-def _examples(dataset: Dataset) -> int:
-    return dataset.split("train").number
 
 
 Done = tuple[Run, list[str]]

@@ -1,9 +1,10 @@
 """Checkpoints by Orbax: there whole or not at all, and checked before they are read.
 
 A checkpoint is a folder named after its step. Its `contents.json` tells the digest of each of its
-files, and type and shape of each array. So damage is what can be seen in the files: one of them is
-missing, or its digest differs. Whatever else keeps a checkpoint from being read is no damage to it:
-an I/O error, too little memory, a `config.json` that now describes another network.
+files, type and shape of each array, and its own digest. So damage is what can be seen in the files:
+one of them is missing, or its digest differs. Whatever else keeps a checkpoint from being read is
+no damage to it: an I/O error, too little memory, a `config.json` that now describes another
+network.
 """
 
 import hashlib
@@ -19,22 +20,16 @@ import jax
 import orbax.checkpoint as ocp
 
 from cnnlab.errors import Failure
-from cnnlab.files import BadFile, Format, sync, write_whole
+from cnnlab.files import BadFile, Format, strict, sync, write_whole
 from cnnlab.training.placement import by_leader, everywhere, largest, leads
 from cnnlab.training.state import State, digest
 
 log = logging.getLogger("cnnlab")
 
 _CONTENTS = "contents.json"
-_FORMAT = Format(
-    {
-        "required": ["files", "arrays"],
-        "properties": {
-            "files": {"type": "object", "additionalProperties": {"type": "string"}},
-            "arrays": {"type": "object", "additionalProperties": {"type": "string"}},
-        },
-    }
-)
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "object", "additionalProperties": _TEXT}
+_FORMAT = Format(strict({"files": _TEXTS, "arrays": _TEXTS, "sha256": _TEXT}))
 _ITEMS = "state", "digest"
 _NONE = 0
 """Stands for no checkpoint among steps, of which 0 is never saved."""
@@ -89,6 +84,8 @@ class Checkpoints:
             self._checkpointer.save(partial, args=items, force=True)
             by_leader(lambda: self._finish(partial, step, state))
         except Exception as error:  # tensorstore raises ValueError and RuntimeError as well
+            for path in self.folder.glob(f"{partial.name}*"):
+                shutil.rmtree(path, ignore_errors=True)
             last = max(_steps(self.folder), default=None)
             raise SaveFailed(
                 f"checkpoint at step {step} could not be written to {self.folder}: {error}. "
@@ -149,7 +146,13 @@ def load(folder: Path, like: State) -> State | None:
 
 
 def _checkpointer() -> ocp.Checkpointer:
+    logging.getLogger("absl").addFilter(_not_of_orbax)
     return ocp.Checkpointer(ocp.CompositeCheckpointHandler(*_ITEMS))
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Orbax logs, with a traceback, what it raises as well."""
+    return "/orbax/" not in record.pathname
 
 
 def _steps(folder: Path) -> list[int]:
@@ -172,7 +175,7 @@ def _newest(
         try:
             return _read(folder / str(step), checkpointer, like)
         except _Damaged as damage:
-            if leads():
+            if leads() and (folder / str(step)).exists():  # else it was removed for newer ones
                 older = following()
                 instead = f"trying the one at step {older}" if older else "starting anew"
                 log.warning("checkpoint at step %d is damaged (%s); %s", step, damage, instead)
@@ -196,17 +199,24 @@ def _read(path: Path, checkpointer: ocp.Checkpointer, like: State) -> State:
         if by_leader(look):
             raise _Damaged("; ".join(said))
         restored = _restored(path, checkpointer, like)
+        written = restored.digest["sha256"]
     except _Damaged:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RestoreFailed(
-            f"the checkpoint {path} could not be read: {reason}; nothing was moved or changed"
-        ) from error
-    if largest(digest(restored.state) != restored.digest["sha256"]):
-        raise _Damaged("its digest is not the one it was written with")
+        raise _unread(path, error) from error
+    if largest(digest(restored.state) != written):
+        damage = _Damaged("its digest is not the one it was written with")
+        # Without a list of its arrays nobody knows whether they were read as others than they are.
+        raise damage if (path / _CONTENTS).exists() else _unread(path, damage)
     state: State = restored.state
     return state
+
+
+def _unread(path: Path, error: Exception) -> RestoreFailed:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return RestoreFailed(
+        f"the checkpoint {path} could not be read: {reason}; nothing was moved or changed"
+    )
 
 
 def _restored(path: Path, checkpointer: ocp.Checkpointer, like: State) -> Any:
@@ -234,7 +244,13 @@ def _contents(folder: Path, state: State) -> str:
         sync(path)
         if path.is_file():
             files[path.relative_to(folder).as_posix()] = _sha256(path)
-    return json.dumps({"files": files, "arrays": _arrays(state)}, indent=1)
+    contents = {"files": files, "arrays": _arrays(state)}
+    return json.dumps(contents | {"sha256": _own_digest(contents)}, indent=1)
+
+
+def _own_digest(contents: dict[str, Any]) -> str:
+    told = {key: value for key, value in contents.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _arrays(state: State) -> dict[str, str]:
@@ -260,6 +276,8 @@ def _damage(path: Path, like: State) -> list[str]:
     try:
         contents = _FORMAT.read(path / _CONTENTS)
     except BadFile:
+        contents = {}
+    if contents.get("sha256") != _own_digest(contents):
         return [f"{_CONTENTS} is not as it was written"]
     found = []
     for name, expected in contents["files"].items():

@@ -9,7 +9,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from cnnlab.files import Format, write_whole
+from cnnlab.files import Format, named, write_whole
 
 _NAME = "metrics.jsonl"
 _PATIENCE = 30  # seconds until TensorBoard shows what was written
@@ -50,7 +50,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, step: int):
-        path = folder / _NAME
+        self._path = path = folder / _NAME
         self.lines = [line for line in read(folder) if line["step"] <= step]
         write_whole(path, "".join(f"{json.dumps(line)}\n" for line in self.lines))
         self._file: IO[str] = path.open("a")
@@ -59,13 +59,15 @@ class Journal:
     def write(self, step: int, **values: float) -> None:
         """One line of named values at `step`."""
         self.lines.append({"step": step, **values})
-        self._file.write(json.dumps(self.lines[-1]) + "\n")
-        self._file.flush()
+        with named(self._path):
+            self._file.write(json.dumps(self.lines[-1]) + "\n")
+            self._file.flush()
         self._board.write(step, values)
 
     def close(self) -> None:
         """Flush both."""
-        self._file.close()
+        with named(self._path):
+            self._file.close()
         self._board.close()
 
 
@@ -75,18 +77,24 @@ class _Board:
     def __init__(self, folder: Path, restart: int):
         """Of what there is in `folder`, TensorBoard drops all from the step `restart` on."""
         folder.mkdir(exist_ok=True)
+        self._folder = folder
         self._events = EventsWriter(str(folder / "events"))
         began = SessionLog(status=SessionLog.START)
         self._events.write_event(Event(wall_time=time.time(), step=restart, session_log=began))
         self._flushed = time.monotonic()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            summary = scalar(name, value)
-            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        if time.monotonic() - self._flushed > _PATIENCE:  # each time it waits for the disk
-            self._events.flush()
-            self._flushed = time.monotonic()
+        events = [
+            Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+            for name, value in values.items()
+        ]
+        with named(self._folder):
+            for event in events:
+                self._events.write_event(event)
+            if time.monotonic() - self._flushed > _PATIENCE:  # it waits for the disk
+                self._events.flush()
+                self._flushed = time.monotonic()
 
     def close(self) -> None:
-        self._events.close()
+        with named(self._folder):
+            self._events.close()

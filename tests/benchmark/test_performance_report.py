@@ -7,6 +7,7 @@ import pytest
 
 from cnnlab.benchmark import report
 from cnnlab.evidence.published import MarkerMissing
+from cnnlab.files import BadFile
 
 MACHINE = {
     "device": "Intel(R) Xeon(R) Processor, 2 cores",
@@ -195,3 +196,21 @@ def test_a_page_without_markers_and_an_empty_folder_are_mistakes(tmp_path):
     assert page.read_text() == "no markers"
     with pytest.raises(FileNotFoundError, match="no results"):
         report.rewrite(tmp_path / "nothing", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": []}, "rows must contain at least 1 items, not []"),
+        ({"machine": 5}, "machine must be object, not 5"),
+        ({"settings": {}}, "lacks 'dtype', 'command', 'rounds', 'seconds' in settings"),
+        ({"contenders": "cnnlab"}, "contenders must be array, not 'cnnlab'"),
+    ],
+)
+def test_a_file_that_holds_no_results_is_told(tmp_path, change, said):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(RESULTS | change))
+    with pytest.raises(BadFile) as caught:
+        report.rewrite(tmp_path, None)
+    assert str(caught.value) == f"{path}: {said}"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]

@@ -151,3 +151,23 @@ assert len(data.open_dataset("cifar10", directory={str(tmp_path)!r}).split("trai
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_what_a_killed_process_left_goes(published_cifar10, tmp_path: Path) -> None:
+    left = tmp_path / "cifar10" / "incomplete.ABC123_3.0.2" / "cifar10-train.array_record"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    prepare("cifar10", tmp_path, source=published_cifar10.folder)
+    assert {path.name for path in (tmp_path / "cifar10").iterdir()} <= {"3.0.2", ".lock"}
+
+
+@pytest.mark.slow
+def test_two_may_prepare_one_set_at_once(published_cifar10, tmp_path: Path) -> None:
+    code = f"""
+from cnnlab.data.prepare import prepare
+prepare("cifar10", {str(tmp_path)!r}, source={str(published_cifar10.folder)!r})
+"""
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(2)]
+    assert [each.wait(300) for each in both] == [0, 0]
+    assert len(data.open_dataset("cifar10", directory=tmp_path).split("train").labels) == 54
+    assert {path.name for path in (tmp_path / "cifar10").iterdir()} <= {"3.0.2", ".lock"}

@@ -1,4 +1,6 @@
 import contextlib
+import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -9,11 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from left_by_runs import COPY, HERE, OTHER, recipe_of, record_of
 
+from cnnlab.errors import Failure, Mistake
 from cnnlab.evidence import ForeignRecord, Ledger
+from cnnlab.evidence.sweep import Run
+from cnnlab.files import BadFile, BadName
 from cnnlab.training import NotFinite, OutOfMemory, Recipe, Record, UnusableFolder
 
 # Another process at work on the same ledger. Its runs are as those of `Runs`, each told in a file.
@@ -318,3 +324,141 @@ def test_a_ledger_that_moves_keeps_its_runs(
     shutil.move(ledger.root, tmp_path / "elsewhere")
     assert Ledger(tmp_path / "elsewhere").complete(recipes, runs) == []
     assert len(runs.done) == 4
+
+
+def changed(recipe: ConfigDict, place: str, value: object) -> str:
+    """The record of a run with one thing changed, as a file holds it."""
+    found = dataclasses.asdict(record_of(recipe))
+    *parents, last = place.split(".")
+    inner: Any = found
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    return json.dumps(found)
+
+
+# What a record may be edited to, and what is said of it.
+NOT_ITS_RUN: dict[str, tuple[str, object, str]] = {
+    "another seed": ("seed", 1, r"does not agree with its config: seed = 1, not 0$"),
+    "another arm": ("arm", "b", r"does not agree with its config: arm = 'b', not 'a'$"),
+    "a seed in its recipe": ("config.seed", 1, r"another recipe than .*: seed = 1, not 0$"),
+    "another recipe": ("config.train.steps", 2, r"another recipe .*: train\.steps = 2, not 1$"),
+    "no recipe": ("config.train", 5, r"config: train must be object, not 5$"),
+    "an unknown key": ("config.trian", 5, r"config: unknown key: 'trian'; .*'train'\?$"),
+    "other data": ("dataset.fingerprint", "cd" * 8, r"other data: fingerprint = 'cdcd"),
+    "other data by name": ("dataset.name", "mnist", r"config: data = 'mnist', not 'digits'$"),
+    "too few steps": ("steps", 0, r"steps = 0, not 1$"),
+    "too many steps": ("steps", 2, r"steps = 2, not 1$"),
+    "no number": ("metrics.test_error", float("nan"), "NaN is no finite number$"),
+    "a word": ("metrics.test_error", "x", r"metrics\.test_error must be number, not 'x'$"),
+    "less than nothing": ("metrics.test_error", -50, r"test_error must be .* 0, not -50$"),
+    "more than all": ("metrics.validation_error", 100.5, r"validation_error must be smaller"),
+    "a loss below zero": ("metrics.test_loss", -1, r"test_loss must be bigger"),
+    "a metric too many": ("metrics.gap", 1, r"has other metrics: gap = True, not None$"),
+    "diverged where it must not": ("parameters", "", r"a run that diverged, and the recipe"),
+    "no digest": ("parameters", "here", r"parameters must match pattern"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ITS_RUN.values(), ids=NOT_ITS_RUN)
+def test_a_record_that_is_not_its_runs_is_told_and_stays(
+    ledger: Ledger, runs: Runs, case: tuple[str, object, str]
+) -> None:
+    """Nor does it count as finished, nor is the run done again over it."""
+    recipe = recipe_of("a", 0)
+    path = ledger.folder(recipe) / "record.json"
+    path.parent.mkdir(parents=True)
+    content = changed(recipe, *case[:2])
+    path.write_text(content)
+    for read in (
+        lambda: ledger.records([recipe]),
+        lambda: ledger.complete([recipe], runs),
+        lambda: ledger.attempt(recipe, runs),
+        lambda: Run(ledger, recipe).finished,
+    ):
+        with pytest.raises((BadFile, ForeignRecord), match=case[2]) as caught:
+            read()
+        assert str(caught.value).startswith(str(path))
+    assert runs.done == []
+    assert path.read_text() == content
+    assert [each.name for each in path.parent.iterdir()] == ["record.json"]
+
+
+def test_a_run_that_diverged_took_no_more_than_its_steps(ledger: Ledger, runs: Runs) -> None:
+    recipe = recipe_of("a", 0)
+    recipe.train.update(on_divergence="chance", steps=9)
+    path = ledger.folder(recipe) / "record.json"
+    path.parent.mkdir(parents=True)
+    guessing = dataclasses.replace(record_of(recipe), parameters="")
+    for steps in (0, 5, 9):
+        dataclasses.replace(guessing, steps=steps).write(path)
+        assert [record.steps for record in ledger.records([recipe])] == [steps]
+    dataclasses.replace(guessing, steps=10).write(path)
+    with pytest.raises(ForeignRecord, match="steps = 10, not 9"):
+        ledger.records([recipe])
+
+
+@pytest.mark.parametrize("arm", ["..", "../../x", "/tmp/x", "a/b", "a\0b", "", "nul", "x" * 201])
+def test_no_arm_leads_out_of_the_ledger(
+    ledger: Ledger, runs: Runs, arm: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadName, match="cannot be the name of a folder"):
+        ledger.complete([recipe_of(arm, 0)], runs)
+    assert runs.done == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [Mistake("no"), Failure("no"), OSError("no"), NotFinite("no")])
+def test_a_run_that_is_refused_leaves_nothing(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, error: Exception, tmp_path: Path
+) -> None:
+    def refuse(recipe: ConfigDict) -> None:
+        raise error
+
+    runs.before = refuse
+    with contextlib.suppress(type(error)):
+        ledger.complete(recipes[:1], runs)
+    assert runs.done == [("a", 0)]
+    assert list(tmp_path.iterdir()) == []
+    # What was there before stays, and so does what the run wrote.
+    ledger.root.mkdir()
+    with contextlib.suppress(type(error)):
+        ledger.complete(recipes[:1], runs)
+    assert list(tmp_path.rglob("*")) == [ledger.root]
+    runs.before = lambda recipe: write_and_refuse(ledger.folder(recipe), error)
+    with contextlib.suppress(type(error)):
+        ledger.complete(recipes[:1], runs)
+    assert (ledger.folder(recipes[0]) / "config.json").exists()
+
+
+def write_and_refuse(folder: Path, error: Exception) -> None:
+    (folder / "config.json").write_text("{}")
+    raise error
+
+
+def test_one_who_waits_for_a_run_that_is_refused_does_it(
+    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+) -> None:
+    """The folder it waits at goes away with the lock."""
+    refused, waiting = threading.Event(), threading.Event()
+
+    def refuse(recipe: ConfigDict, folder: Path) -> Record:
+        waiting.wait(60)
+        time.sleep(0.2)
+        refused.set()
+        raise Mistake("no")
+
+    def first() -> None:
+        with pytest.raises(Mistake):
+            ledger.attempt(recipes[0], refuse)
+
+    holder = threading.Thread(target=first)
+    holder.start()
+    folder = ledger.folder(recipes[0])
+    while not (folder / ".lock").exists():
+        time.sleep(0.01)
+    waiting.set()
+    assert ledger.attempt(recipes[0], runs, wait=True) == []
+    holder.join(60)
+    assert refused.is_set()
+    assert len(ledger.records(recipes[:1])) == 1

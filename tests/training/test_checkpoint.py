@@ -5,13 +5,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
-from cnnlab.training.checkpoint import Checkpoints, SaveFailed
+from cnnlab.training import checkpoint
+from cnnlab.training.checkpoint import Checkpoints, RestoreFailed, SaveFailed, load
 from cnnlab.training.state import State, Tally, digest
 
 ADAPT = optax.sgd(optax.linear_schedule(1.0, 0.0, 9), momentum=0.9)
@@ -203,3 +206,184 @@ def test_the_first_save_fails(tmp_path: Path) -> None:
     with no_file_larger_than(2**18), pytest.raises(SaveFailed, match="checkpoint: none"):
         checkpoints.save(state_at(10, 100_000))
     checkpoints.close()
+
+
+def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """All that is in and beside a folder, with the times at which it was written."""
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in [folder.parent, *folder.parent.rglob("*")]
+    }
+
+
+def test_a_list_of_files_that_was_changed_is_damage(folder: Path) -> None:
+    path = folder / "30" / "contents.json"
+    whole = path.read_text()
+    for old, new in (
+        ("float32 [3, 8]", "float32 [3, 9]"),
+        ("conv1", "conv3"),
+        ('"files"', '"file"'),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        assert checkpoint._damage(folder / "30", LIKE) == ["contents.json is not as it was written"]
+    path.write_text(whole)
+    assert checkpoint._damage(folder / "30", LIKE) == []
+
+
+def test_a_save_that_fails_leaves_nothing_half_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "write_whole", full)
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(SaveFailed, match=r"step 40 .*No space left .* checkpoint: step 30$"):
+        checkpoints.save(state_at(40))
+    checkpoints.close()
+    assert sorted(path.name for path in folder.iterdir()) == ["10", "20", "30"]
+
+
+def test_what_was_set_aside_before_stays(folder: Path) -> None:
+    for damaged in (truncate, flip):
+        damaged(largest_file(folder / "30"))
+        checkpoints = Checkpoints(folder)
+        checkpoints.newest(LIKE)
+        checkpoints.save(state_at(30))
+        checkpoints.close()
+    aside = folder.with_name("damaged")
+    assert sorted(path.name for path in aside.iterdir()) == ["30", "30-2"]
+    assert largest_file(aside / "30").stat().st_size < largest_file(aside / "30-2").stat().st_size
+
+
+def test_every_file_of_a_checkpoint_is_looked_at(folder: Path) -> None:
+    """By its own digest, whatever Orbax makes of it."""
+    files = [path for path in (folder / "30").rglob("*") if path.is_file()]
+    for path in files:
+        before = path.read_bytes()
+        for damage in (flip, Path.unlink):
+            damage(path)
+            damage_found = checkpoint._damage(folder / "30", LIKE)
+            lost = path.name == "contents.json" and damage is Path.unlink  # as of an older one
+            name = path.relative_to(folder / "30").as_posix()
+            words = "missing" if damage is Path.unlink else "not as it was written"
+            assert damage_found == ([] if lost else [f"{name} is {words}"])
+            path.write_bytes(before)
+    assert checkpoint._damage(folder / "30", LIKE) == []
+
+
+ERRORS = [
+    OSError(5, "Input/output error"),
+    OSError(24, "Too many open files"),
+    PermissionError(13, "Permission denied"),
+    MemoryError("no room"),
+    ValueError("RESOURCE_EXHAUSTED: Out of memory"),
+    RuntimeError("whatever it may be"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["digest", "restore"])
+def test_what_keeps_one_from_being_read_is_no_damage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
+) -> None:
+    def fail(*_: object, **options: object) -> Any:
+        raise error
+
+    before = everything(folder)
+    if where == "digest":
+        monkeypatch.setattr(checkpoint, "_sha256", fail)
+    else:
+        monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    words = rf"the checkpoint {folder}/30 could not be read: .*; nothing was moved or changed$"
+    with pytest.raises(RestoreFailed, match=words) as caught:
+        read(folder)
+    assert str(error) in str(caught.value)
+    assert caught.value.__cause__ is error
+    assert everything(folder) == before
+    monkeypatch.undo()
+    assert digest(read(folder)) == digest(state_at(30))
+
+
+OTHERS = {
+    "of another shape": (state_at(0, size=9), r"\.average\['params'\]\['conv1'\]\['kernel'\] is "
+                         r"float32 \[3, 8\] there, float32 \[3, 9\] by the recipe"),
+    "of another type": (
+        jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state_at(0)),
+        r"is float32 \[3\] there, bfloat16 \[3\] by the recipe",
+    ),
+    "of fewer arrays": (state_at(0).replace(params={}), "is float32 .* there, missing by the rec"),
+    "of more arrays": (
+        state_at(0).replace(batch_stats={"bn1": jnp.zeros(3)}),
+        r"\.batch_stats\['bn1'\] is missing there, float32 \[3\] by the recipe",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("like", "words"), OTHERS.values(), ids=OTHERS)
+def test_one_of_another_network_is_no_damage(folder: Path, like: State, words: str) -> None:
+    """As after an edit of config.json."""
+    before = everything(folder)
+    checkpoints = Checkpoints(folder)
+    with pytest.raises(RestoreFailed, match=words):
+        checkpoints.newest(like)
+    checkpoints.close()
+    with pytest.raises(RestoreFailed, match=words):
+        load(folder, like)
+    assert everything(folder) == before
+
+
+def test_who_only_looks_changes_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "40.partial").mkdir()
+    before = everything(folder)
+    assert digest(load(folder, LIKE)) == digest(state_at(30))
+    assert everything(folder) == before
+    truncate(largest_file(folder / "30"))
+    Path.unlink(largest_file(folder / "20"))
+    before = everything(folder)
+    with caplog.at_level(logging.WARNING, "cnnlab"):
+        assert digest(load(folder, LIKE)) == digest(state_at(10))
+    assert [line.split(" (")[0] for line in caplog.messages] == [
+        "checkpoint at step 30 is damaged",
+        "checkpoint at step 20 is damaged",
+    ]
+    assert everything(folder) == before
+    shutil.rmtree(folder / "10")
+    assert load(folder, LIKE) is None
+    assert load(folder / "nowhere", LIKE) is None
+    assert not (folder / "nowhere").exists()
+
+
+def test_one_that_is_older_than_the_lists_of_files(folder: Path) -> None:
+    for step in ("10", "20", "30"):
+        (folder / step / "contents.json").unlink()
+    assert digest(read(folder)) == digest(state_at(30))
+    assert digest(load(folder, LIKE)) == digest(state_at(30))
+    shutil.rmtree(folder / "30" / "state")
+    assert digest(read(folder)) == digest(state_at(20))
+    assert (folder.with_name("damaged") / "30").is_dir()
+    # Whether it is damaged, or config.json another, nobody can tell.
+    before = everything(folder)
+    other = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state_at(0))
+    with pytest.raises(RestoreFailed, match="its digest is not the one"):
+        load(folder, other)
+    assert everything(folder) == before
+    flip(largest_file(folder / "20"))
+    before = everything(folder)
+    with pytest.raises(RestoreFailed, match=f"{folder}/20 could not be read"):
+        read(folder)
+    assert everything(folder) == before
+
+
+def test_killed_while_the_oldest_is_removed_it_is_gone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda *_: pytest.fail("killed"))
+    checkpoints = Checkpoints(folder, keep=1)
+    with pytest.raises(pytest.fail.Exception):
+        checkpoints.save(state_at(40))
+    monkeypatch.undo()
+    assert sorted(path.name for path in folder.iterdir()) == ["10.partial", "20", "30", "40"]
+    Checkpoints(folder).close()
+    assert sorted(path.name for path in folder.iterdir()) == ["20", "30", "40"]

@@ -36,14 +36,21 @@ import os, runpy, signal, sys
 from cnnlab.training import progress
 
 advance, at, number = progress.Display.advance, int(sys.argv[1]), int(sys.argv[2])
+cannot_read = sys.argv[3] == "True"
 
 def advance_and_end(self, step, loss):
     if step == at:
         os.kill(os.getpid(), number)
     return advance(self, step, loss)
 
+def refuse(*_, **options):
+    raise OSError(5, "Input/output error")
+
 progress.Display.advance = advance_and_end
-sys.argv = sys.argv[3:]
+if cannot_read:
+    import orbax.checkpoint
+    orbax.checkpoint.Checkpointer.restore = refuse
+sys.argv = sys.argv[4:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -77,8 +84,12 @@ def on_two(
     workdir: Path,
     end: tuple[int, int, int] | None = None,
     options: Sequence[str] = DIGITS,
+    cannot_read: int | None = None,
 ) -> list[tuple[int, str]]:
-    """Exit status and stderr of each; `end` is a process, a step, and the signal it gets then."""
+    """Exit status and stderr of each; `end` is a process, a step, and the signal it gets then.
+
+    To the process of the number `cannot_read` no checkpoint is readable.
+    """
     address = f"127.0.0.1:{free_port()}"
     started = []
     for this in range(2):
@@ -88,10 +99,12 @@ def on_two(
             "JAX_NUM_PROCESSES": "2",
             "JAX_PROCESS_ID": str(this),
             "JAX_PLATFORMS": "cpu",
+            "GIT_DIR": os.devnull,  # a commit made meanwhile shall not make records differ
             "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
         }
         command = [
-            *(sys.executable, "-c", TRAIN, *map(str, when), "experiments/train.py"),
+            *(sys.executable, "-c", TRAIN, *map(str, when), str(this == cannot_read)),
+            "experiments/train.py",
             *options,
             *("--distributed", f"--workdir={workdir}"),
         ]
@@ -192,4 +205,38 @@ def test_one_of_them_is_asked_to_stop(two: Path, tmp_path: Path) -> None:
     for status, said in on_two(tmp_path):
         assert status == 0, said
     folder = only_run(tmp_path)
+    assert (folder / "record.json").read_bytes() == (two / "record.json").read_bytes()
+
+
+def cut_off(workdir: Path) -> Path:
+    """A run that was killed at step 25: its folder, with checkpoints at 10 and 20."""
+    on_two(workdir, (0, 25, signal.SIGKILL))
+    folder = only_run(workdir)
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir() if p.is_dir()) == ["10", "20"]
+    return folder
+
+
+def test_both_pass_over_the_same_damaged_one(two: Path, tmp_path: Path) -> None:
+    folder = cut_off(tmp_path)
+    files = [path for path in (folder / "checkpoints" / "20").rglob("*") if path.is_file()]
+    max(files, key=lambda path: path.stat().st_size).write_bytes(b"")
+    for status, said in on_two(tmp_path):
+        assert status == 0, said
+    assert [path.name for path in (folder / "damaged").iterdir()] == ["20"]
+    assert (folder / "record.json").read_bytes() == (two / "record.json").read_bytes()
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_what_one_cannot_read_stops_both_and_stays(two: Path, tmp_path: Path, process: int) -> None:
+    folder = cut_off(tmp_path)
+    answers = on_two(tmp_path, cannot_read=process)
+    assert [status for status, _ in answers] == [1, 1], answers
+    words = ("Input/output error", "another of the processes that joined could not read it")
+    for this, (_, said) in enumerate(answers):
+        assert f"checkpoints/20 could not be read: {'[Errno 5] ' * (this == process)}" in said
+        assert words[this != process] in said
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["10", "20"]
+    assert not (folder / "damaged").exists()
+    for status, said in on_two(tmp_path):
+        assert status == 0, said
     assert (folder / "record.json").read_bytes() == (two / "record.json").read_bytes()

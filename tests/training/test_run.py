@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,9 +17,17 @@ from rich.console import Console
 
 from cnnlab import data, training
 from cnnlab.data import DataMissing, Dataset, Images
+from cnnlab.files import BadFile
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import PatternError
-from cnnlab.training import NotFinite, OutOfMemory, RecipeError, Record, UnusableFolder
+from cnnlab.training import (
+    ForeignRecord,
+    NotFinite,
+    OutOfMemory,
+    RecipeError,
+    Record,
+    UnusableFolder,
+)
 from cnnlab.training.checkpoint import Checkpoints
 from cnnlab.training.environment import environment
 from cnnlab.training.feed import training_set
@@ -357,3 +366,79 @@ def test_a_disk_without_room(
     with pytest.raises(UnusableFolder, match=r"1,234 bytes free; the run needs 16,9\d\d,\d\d\d"):
         training.run(two_epochs(), tmp_path, QUIET)
     assert list(tmp_path.iterdir()) == []
+
+
+def edited(path: Path, place: str, value: object) -> None:
+    found = inner = json.loads(path.read_text())
+    *parents, last = place.split(".")
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    path.write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "kind", "words"),
+    [
+        ("record.json", "seed", 1, ForeignRecord, r"record\.json does not .*: seed = 1, not 0"),
+        ("record.json", "steps", 77, ForeignRecord, r"record\.json: steps = 77, not 78"),
+        (
+            "record.json",
+            "metrics.test_error",
+            -50,
+            BadFile,
+            r"record\.json: metrics\.test_error must",
+        ),
+        ("record.json", "dataset.fingerprint", "0" * 16, ForeignRecord, "is of other data"),
+        ("config.json", "train.steps", "x", BadFile, r"config\.json: train\.steps must be integer"),
+        ("config.json", "train.steps", 5, UnusableFolder, "holds a run of another recipe"),
+    ],
+)
+def test_what_stands_in_the_folder_is_its_runs_or_told(
+    finished: Any,
+    two_epochs: Callable[[], ConfigDict],
+    tmp_path: Path,
+    name: str,
+    place: str,
+    value: object,
+    kind: type[Exception],
+    words: str,
+) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    edited(folder / name, place, value)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(kind, match=words):
+        training.run(two_epochs(), folder, QUIET)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("environment.json", '{"convolutions": 5}'), ("metrics.jsonl", '{"step": "x"}')],
+)
+def test_a_run_does_not_go_on_over_files_that_are_none(
+    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path, name: str, line: str
+) -> None:
+    folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    (folder / "record.json").unlink()
+    before = (folder / name).read_text()
+    (folder / name).write_text(f"{line}\n{before}" if name.endswith("l") else line)
+    where = f"{folder / name}, line 1: " if name.endswith("l") else f"{folder / name}: "
+    with pytest.raises(BadFile, match=re.escape(where)):
+        training.run(two_epochs(), folder, QUIET)
+    assert not (folder / "record.json").exists()
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["75", "78"]
+    (folder / name).write_text(before)
+    assert training.run(two_epochs(), folder, QUIET) == finished.record
+
+
+def test_a_plan_that_does_not_go_with_the_data_is_told_before_anything_is_written(
+    two_epochs: Callable[[], ConfigDict], tmp_path: Path
+) -> None:
+    recipe = two_epochs()
+    recipe.train.batch_size = 1258
+    with pytest.raises(
+        RecipeError, match="batch_size = 1258 is more than the 1257 training images"
+    ):
+        training.run(recipe, tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
