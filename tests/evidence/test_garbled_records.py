@@ -10,7 +10,7 @@ from hypothesis import given
 from ml_collections import ConfigDict
 
 from cnnlab.evidence import Ablation, blank_config, read_records
-from cnnlab.training import Record
+from cnnlab.training import Recipe, Record
 
 CLAIM = {
     "id": "T1",
@@ -37,7 +37,7 @@ def ablation() -> Ablation:
 def test_published_records(
     ablation: Ablation,
     records_of: Callable[..., list[Record]],
-    run_of: Callable[[Record, ConfigDict], Record],
+    run_of: Callable[[Record, Recipe], Record],
     tmp_path: Path,
     number: int,
 ) -> None:

@@ -326,7 +326,7 @@ def test_a_ledger_that_moves_keeps_its_runs(
     assert len(runs.done) == 4
 
 
-def changed(recipe: ConfigDict, place: str, value: object) -> str:
+def changed(recipe: Recipe, place: str, value: object) -> str:
     """The record of a run with one thing changed, as a file holds it."""
     found = dataclasses.asdict(record_of(recipe))
     *parents, last = place.split(".")
@@ -386,7 +386,7 @@ def test_a_record_that_is_not_its_runs_is_told_and_stays(
 
 def test_a_run_that_diverged_took_no_more_than_its_steps(ledger: Ledger, runs: Runs) -> None:
     recipe = recipe_of("a", 0)
-    recipe.train.update(on_divergence="chance", steps=9)
+    recipe = recipe.override({"train": {"on_divergence": "chance", "steps": 9}})
     path = ledger.folder(recipe) / "record.json"
     path.parent.mkdir(parents=True)
     guessing = dataclasses.replace(record_of(recipe), parameters="")
@@ -410,9 +410,9 @@ def test_no_arm_leads_out_of_the_ledger(
 
 @pytest.mark.parametrize("error", [Mistake("no"), Failure("no"), OSError("no"), NotFinite("no")])
 def test_a_run_that_is_refused_leaves_nothing(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs, error: Exception, tmp_path: Path
+    ledger: Ledger, recipes: list[Recipe], runs: Runs, error: Exception, tmp_path: Path
 ) -> None:
-    def refuse(recipe: ConfigDict) -> None:
+    def refuse(recipe: Recipe) -> None:
         raise error
 
     runs.before = refuse
@@ -437,12 +437,12 @@ def write_and_refuse(folder: Path, error: Exception) -> None:
 
 
 def test_one_who_waits_for_a_run_that_is_refused_does_it(
-    ledger: Ledger, recipes: list[ConfigDict], runs: Runs
+    ledger: Ledger, recipes: list[Recipe], runs: Runs
 ) -> None:
     """The folder it waits at goes away with the lock."""
     refused, waiting = threading.Event(), threading.Event()
 
-    def refuse(recipe: ConfigDict, folder: Path) -> Record:
+    def refuse(recipe: Recipe, folder: Path) -> Record:
         waiting.wait(60)
         time.sleep(0.2)
         refused.set()

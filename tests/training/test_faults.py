@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from faulty_disk import Disk
-from ml_collections import ConfigDict
 from rich.console import Console
 from trials import Answer, Trials
 
 from cnnlab import training
 from cnnlab.errors import Failure
+from cnnlab.training import Recipe
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
 QUIET = Console(file=io.StringIO())
@@ -37,7 +37,7 @@ def began(finished: Any, folder: Path) -> Path:
     return folder
 
 
-def count(recipe: ConfigDict, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def count(recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many calls there are in what is left of a run."""
     disk = Disk(str(folder), 0, 0)
     with monkeypatch.context() as patch:
@@ -49,7 +49,7 @@ def count(recipe: ConfigDict, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_failing_anywhere_it_raises_moves_nothing_and_is_taken_up(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,10 +10,9 @@ import pytest
 from garbling import examples, garbled, garbled_lines, read_or_told
 from hypothesis import given
 from hypothesis import strategies as some
-from ml_collections import ConfigDict
 
 from cnnlab.evidence import curves
-from cnnlab.training import journal, probes, recipe_of
+from cnnlab.training import Recipe, journal, probes, recipe_of
 from cnnlab.training.folder import check_same, check_same_backend, environment_of, finished
 from cnnlab.training.journal import Journal
 from cnnlab.training.recipe import dataset_of
@@ -56,7 +55,7 @@ def tried(
 
 
 @sizes(60, 5000)
-def test_config(left: Path, two_epochs: Callable[[], ConfigDict], number: int) -> None:
+def test_config(left: Path, two_epochs: Callable[[], Recipe], number: int) -> None:
     path, recipe = left / "config.json", two_epochs()
     whole = json.loads(path.read_text())
     tried(path, garbled(whole), number, lambda: recipe_of(left), lambda: check_same(left, recipe))
@@ -77,7 +76,7 @@ def test_environment(left: Path, number: int) -> None:
 
 
 @sizes(60, 5000)
-def test_record(left: Path, two_epochs: Callable[[], ConfigDict], number: int) -> None:
+def test_record(left: Path, two_epochs: Callable[[], Recipe], number: int) -> None:
     path, recipe = left / "record.json", two_epochs()
     whole, dataset = json.loads(path.read_text()), dataset_of(recipe)
 

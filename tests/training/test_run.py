@@ -396,7 +396,7 @@ def edited(path: Path, place: str, value: object) -> None:
 )
 def test_what_stands_in_the_folder_is_its_runs_or_told(
     finished: Any,
-    two_epochs: Callable[[], ConfigDict],
+    two_epochs: Callable[[], Recipe],
     tmp_path: Path,
     name: str,
     place: str,
@@ -417,7 +417,7 @@ def test_what_stands_in_the_folder_is_its_runs_or_told(
     [("environment.json", '{"convolutions": 5}'), ("metrics.jsonl", '{"step": "x"}')],
 )
 def test_a_run_does_not_go_on_over_files_that_are_none(
-    finished: Any, two_epochs: Callable[[], ConfigDict], tmp_path: Path, name: str, line: str
+    finished: Any, two_epochs: Callable[[], Recipe], tmp_path: Path, name: str, line: str
 ) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     (folder / "record.json").unlink()
@@ -433,10 +433,9 @@ def test_a_run_does_not_go_on_over_files_that_are_none(
 
 
 def test_a_plan_that_does_not_go_with_the_data_is_told_before_anything_is_written(
-    two_epochs: Callable[[], ConfigDict], tmp_path: Path
+    two_epochs: Callable[[], Recipe], tmp_path: Path
 ) -> None:
-    recipe = two_epochs()
-    recipe.train.batch_size = 1258
+    recipe = two_epochs().override({"train.batch_size": 1258})
     with pytest.raises(
         RecipeError, match="batch_size = 1258 is more than the 1257 training images"
     ):
