@@ -29,18 +29,32 @@ he_normal_local = jax.nn.initializers.variance_scaling(
 
 
 class Layer(linen.Module):
-    """One row of a layer table: `notation` names it as the notes do."""
+    """One row of a layer table: `notation` names it as the notes do.
+
+    A layer of your own says what it costs by `macs`, or is a `NoMacs`; else its MACs are unknown.
+    """
 
     in_place: ClassVar[bool] = False
     """Whether the output can take the input's place, so that it needs no memory of its own."""
 
     @property
     def notation(self) -> str:
-        """The layer in the pattern language, e.g. `CONV3-64/2`."""
-        raise NotImplementedError
+        """The layer in the pattern language, e.g. `CONV3-64/2`; else its class's name."""
+        return type(self).__name__.upper()
+
+    def macs(self, weights: int, shape: tuple[int, ...]) -> int | None:
+        """Multiply-adds for one image of a layer with so many weights whose output has `shape`.
+
+        None: they are not known.
+        """
+        return None
+
+
+class NoMacs(Layer):
+    """A layer of which no MACs are counted: it has no filters (`cnnlab.summarize`)."""
 
     def macs(self, weights: int, shape: tuple[int, ...]) -> int:
-        """Multiply-adds for one image of a layer with so many weights whose output has `shape`."""
+        """0, whatever it works out."""
         return 0
 
 
@@ -219,7 +233,7 @@ class Dense(Layer):
         return ops.dense(x, kernel, bias)
 
 
-class BatchNorm(Layer):
+class BatchNorm(NoMacs):
     """BN: each channel to zero mean and unit variance, then scaled and offset (N0).
 
     Parameters: scale [C] (ones) unless `use_scale` is off, bias [C] (zeros); statistics (collection
@@ -261,7 +275,7 @@ class BatchNorm(Layer):
         return y
 
 
-class LocalResponseNorm(Layer):
+class LocalResponseNorm(NoMacs):
     """LRN: each value divided by its neighbours' energy over depth (Krizhevsky et al. 2012)."""
 
     size: int = 5
@@ -282,7 +296,7 @@ class LocalResponseNorm(Layer):
         )
 
 
-class ReLU(Layer):
+class ReLU(NoMacs):
     """RELU: max(0, x), elementwise (N0, Layers used to build ConvNets)."""
 
     in_place: ClassVar[bool] = True
@@ -296,7 +310,7 @@ class ReLU(Layer):
         return ops.relu(x)
 
 
-class GELU(Layer):
+class GELU(NoMacs):
     """GELU: x times the share of a standard normal below it (Hendrycks and Gimpel 2016).
 
     By the tanh approximation of their section 2, within 5e-4 of the exact one and quicker; in
@@ -315,7 +329,7 @@ class GELU(Layer):
         return jax.nn.gelu(wide, approximate=True).astype(x.dtype)
 
 
-class Tanh(Layer):
+class Tanh(NoMacs):
     """TANH: the hyperbolic tangent, elementwise."""
 
     in_place: ClassVar[bool] = True
@@ -329,7 +343,7 @@ class Tanh(Layer):
         return jnp.tanh(x)
 
 
-class Add(Layer):
+class Add(NoMacs):
     """ADD: a shortcut's sum, F(x) + x, in the place of F(x) (He et al. 2015, eq. 1)."""
 
     in_place: ClassVar[bool] = True
@@ -343,7 +357,7 @@ class Add(Layer):
         return y + shortcut
 
 
-class Concat(Layer):
+class Concat(NoMacs):
     """CONCAT: branches side by side in depth; they lie there already (Szegedy et al. 2014)."""
 
     in_place: ClassVar[bool] = True
@@ -357,7 +371,7 @@ class Concat(Layer):
         return jnp.concatenate(branches, axis=-1)
 
 
-class Dropout(Layer):
+class Dropout(NoMacs):
     """DROP: at training each value is zero with probability `rate`; needs the rng `dropout`."""
 
     rate: float
