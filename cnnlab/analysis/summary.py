@@ -253,14 +253,8 @@ def _macs(call: Call, weights: int) -> Count:
 
 def _window(layer: nn.Layer) -> dict[str, Size]:
     """Kernel, stride and padding in pixels."""
-    kernel = getattr(layer, "kernel_size", None)
-    if kernel is None:
-        return {}
-    # Windows tile the input where a pool says nothing else; other filters go pixel by pixel.
-    stride = getattr(layer, "stride", None if isinstance(layer, nn.Subsample) else 1)
-    padding = getattr(layer, "pixels", getattr(layer, "padding", 0))
-    sizes = {"kernel": kernel, "stride": kernel if stride is None else stride, "padding": padding}
-    return {name: _plain(size) for name, size in sizes.items()}
+    window = nn.window(layer)
+    return {name: _plain(size) for name, size in window._asdict().items()} if window else {}
 
 
 def _plain(size: Size) -> Size:

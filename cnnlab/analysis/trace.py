@@ -119,8 +119,7 @@ def activations(
     Raises:
         DoesNotFit: where a layer's windows do not fit; says which layer, and what it was given.
         ValueError: `model` has no `nn` layers.
-        flax.errors.ScopeParamShapeError: x is of another size or depth than what `variables` were
-            made for.
+        OtherSize: x is of another size or depth than what `variables` were made for.
         NotImplementedError: the model scans its blocks, whose values never leave the loop.
     """
     if getattr(model, "scan", False):

@@ -15,6 +15,10 @@ Filters of the five convolutions and what comes after them, then FC-4096, FC-409
 
 Both see 195x195 at step 32 in a neuron of the last pooling. All pooling is 3x3 at stride 2.
 
+Images: `alexnet` takes 63x63 and larger. As in torchvision its last map is averaged to 6x6, which
+changes nothing at 224x224 (`ops.adaptive_avg_pool`). The weights of `alexnet_two_groups` take
+227x227 alone: neither paper has such a pooling.
+
 Where sources disagree:
 
 - conv4 of the one tower: 384 filters in the 2014 paper's footnote; 256 in the author's own code
@@ -37,19 +41,23 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from cnnlab.models.adaptive import pooled_before_fc
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, pattern
 
 
 def alexnet(*, classes: int = 1000, dtype: Any = jnp.float32) -> Pattern:
-    """The one tower of 2014, as in torchvision: 61,100,840 parameters at 1000 classes."""
+    """The one tower of 2014, as in torchvision: 61,100,840 parameters at 1000 classes.
+
+    Images of 63x63 pixels or more: what the last pooling gives is averaged to 6x6.
+    """
     text = (
         "INPUT -> CONV11-64/4p2 -> RELU -> POOL3/2"
         " -> CONV5-192 -> RELU -> POOL3/2"
         " -> CONV3-384 -> RELU -> [CONV3-256 -> RELU]*2 -> POOL3/2"
         " -> [DROP0.5 -> FC-4096 -> RELU]*2 -> FC"
     )
-    return pattern(text, classes=classes, fit="crop", dtype=dtype)
+    return pooled_before_fc(pattern(text, classes=classes, fit="crop", dtype=dtype), 6)
 
 
 def alexnet_two_groups(*, classes: int = 1000, dtype: Any = jnp.float32) -> Pattern:

@@ -15,6 +15,8 @@ order of the code, to which published weights are tied. Every convolution is wit
 norm (epsilon 0.001) and ReLU follow it. Common code is TF-Slim's, and timm's after it; the counts
 are timm's, every norm with scale and offset (Slim has no scale).
 
+Images of 75x75 and larger: the GAP averages what map there is.
+
 Where the paper and common code disagree about Inception-v4 (42,679,816 parameters):
 
 - Figure 3 leaves out the stride 2 of the stem's last convolution, without which its branches do not

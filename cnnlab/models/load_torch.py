@@ -50,7 +50,9 @@ def load_torch(
 ) -> tuple[linen.Module, dict[str, Any]]:
     """One of torchvision's networks with its weights: `model.apply(variables, x)` gives its logits.
 
-    Images x are [N, H, W, C], prepared as for torchvision. Torchvision's `googlenet` is
+    Images x are [N, H, W, C], prepared as for torchvision, of any size that its network takes:
+    `alexnet` from 63x63 on, `vgg` from 32x32, the others smaller ones too. The last map is averaged
+    to the size that the weights are for, as in torchvision. Torchvision's `googlenet` is
     `googlenet_bn` in `create`; here it goes by both names, and has auxiliary heads (their loss
     weighted 0.3) if the weights have them. Torchvision's `transform_input` prepares images and is
     no part of the network.
@@ -63,7 +65,8 @@ def load_torch(
             layer's weight says how many classes there are.
 
     Returns:
-        The module, and its variables as float32: `params` and, with batch norm, `batch_stats`.
+        The module, and its variables as float32: those of `init`, which are `params`, with batch
+        norm `batch_stats`, and where an FC sees a volume `made_for` (`nn.Dense`).
 
     Raises:
         Mistake: no such network (says the nearest); entries that are missing, extra, of another
@@ -75,14 +78,17 @@ def load_torch(
         raise Mistake(unknown("network with torchvision's weights", name, _NETWORKS))
     state = _state(source)
     model = _build(name, state)
-    entries = _entries(model, _NETWORKS[name].input_shape)
+    image = jnp.zeros((1, *_NETWORKS[name].input_shape))
+    made = jax.eval_shape(model.init, jax.random.key(0), image)
+    entries = _entries(model, made)
     _check(name, state, entries)
     arrays: dict[_Path, np.ndarray] = {}
     for key, entry in entries.items():
         part = entry.convert(state[key].astype(np.float32, copy=False))
         before = arrays.get(entry.path)
         arrays[entry.path] = part if before is None else _added(key, before, part)
-    return model, traverse_util.unflatten_dict({path: jnp.array(x) for path, x in arrays.items()})
+    variables = traverse_util.unflatten_dict({path: jnp.array(x) for path, x in arrays.items()})
+    return model, variables | {kind: made[kind] for kind in made.keys() & {nn.MADE_FOR}}
 
 
 def _state(source: Any) -> dict[str, np.ndarray]:
@@ -130,18 +136,10 @@ class _Entry(NamedTuple):
     convert: Callable[[np.ndarray], np.ndarray]
 
 
-def _entries(model: linen.Module, input_shape: tuple[int, int, int]) -> dict[str, _Entry]:
-    """The state dict that fits `model`: an entry of each name."""
-    depths: dict[_Path, int] = {}
-
-    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, nn.Dense):
-            depths[context.module.path] = args[0].shape[-1]
-        return call(*args, **kwargs)
-
-    with linen.intercept_methods(record):
-        image = jnp.zeros((1, *input_shape))
-        made = jax.eval_shape(model.init, jax.random.key(0), image)
+def _entries(model: linen.Module, made: Mapping[str, Any]) -> dict[str, _Entry]:
+    """The state dict that fits `model`, which makes such variables: an entry of each name."""
+    volumes = traverse_util.flatten_dict(made.get(nn.MADE_FOR, {}), keep_empty_nodes=True)
+    depths = {tuple(path): int(volume.split("x")[-1]) for *path, volume in volumes}
     translate = _translator(model)
     entries = {}
     for path, array in traverse_util.flatten_dict(made).items():

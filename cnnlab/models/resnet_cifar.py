@@ -18,6 +18,7 @@ with bottlenecks (K, K, 4K filters).
 ResNet-1202 compiles as fast as ResNet-20: for accelerators, a CPU convolves slowly inside a loop.
 Where the sources disagree, or say nothing:
 
+- Images of any size: the GAP averages what map there is.
 - No bias before a batch norm; biased (batch) variance; stride-2 convolutions pad one pixel on every
   side and drop the row that does not fit (`fit="crop"`), as the authors' Caffe and PyTorch do.
 - With pre-activation conv1 is activated before the first block splits, which then has no

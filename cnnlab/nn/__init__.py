@@ -3,6 +3,7 @@
 from cnnlab.nn.blocks import ConvNormReLU
 from cnnlab.nn.layers import (
     GELU,
+    MADE_FOR,
     Add,
     BatchNorm,
     Concat,
@@ -13,11 +14,14 @@ from cnnlab.nn.layers import (
     LocalConv,
     LocalResponseNorm,
     NoMacs,
+    OtherSize,
     ReLU,
     Tanh,
     Whiten,
+    Window,
     he_normal,
     he_normal_local,
+    window,
 )
 from cnnlab.nn.pooling import AvgPool, GlobalAvgPool, L2Pool, MaxPool, Subsample
 from cnnlab.nn.residual import (
@@ -30,6 +34,7 @@ from cnnlab.nn.residual import (
 
 __all__ = [
     "GELU",
+    "MADE_FOR",
     "Add",
     "AvgPool",
     "BatchNorm",
@@ -47,6 +52,7 @@ __all__ = [
     "LocalResponseNorm",
     "MaxPool",
     "NoMacs",
+    "OtherSize",
     "ReLU",
     "ResidualBlock",
     "ShortcutA",
@@ -54,6 +60,8 @@ __all__ = [
     "Subsample",
     "Tanh",
     "Whiten",
+    "Window",
     "he_normal",
     "he_normal_local",
+    "window",
 ]

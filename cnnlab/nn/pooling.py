@@ -66,6 +66,8 @@ class Subsample(NoMacs):
     kernel_size: Size = 2
     fit: str = "crop"
 
+    stride: ClassVar[None] = None
+
     @property
     def notation(self) -> str:
         return f"SUB{written(self.kernel_size)}"

@@ -13,7 +13,7 @@ import safetensors.numpy
 from drawn_weights import draw_features, draw_images, draw_state_dict
 from flax import traverse_util
 
-from cnnlab import models
+from cnnlab import models, ops
 from cnnlab.errors import Mistake
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -66,6 +66,24 @@ def test_logits(name):
     expected = np.array(file["logits"])
     assert np.ptp(expected, axis=0).mean() > 0.01 * np.abs(expected).max(), "images look alike"
     assert_close(jax.jit(model.apply)(variables, draw_images(file["size"])), expected)
+
+
+OTHER_SIZES = [(n, size) for n in NAMES for size in golden(n) if re.fullmatch(r"\d+x\d+", size)]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(*each, marks=() if each == ("alexnet", "160x320") else pytest.mark.slow)
+        for each in OTHER_SIZES
+    ],
+)
+def test_logits_of_other_sizes(name, size):
+    """Larger maps than the FC's and smaller ones, averaged to its size as torchvision does."""
+    assert len(OTHER_SIZES) == 5
+    model, variables = models.load_torch(name, drawn(name))
+    images = draw_images(*map(int, size.split("x")))
+    assert_close(jax.jit(model.apply)(variables, images), np.array(golden(name)[size]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,17 +140,25 @@ class TestVariables:
 
 
 class TestAuxiliaryHeads:
+    @staticmethod
+    @functools.cache
+    def loaded():
+        return models.load_torch("googlenet", drawn("googlenet"))
+
+    @pytest.mark.parametrize("size", [(4, 4), (14, 14), (3, 9)])
     @pytest.mark.parametrize("aux", ["aux1", "aux2"])
-    def test_logits(self, aux):
-        """By NumPy, after the pooling, in which torchvision is not the paper's."""
-        _, variables = models.load_torch("googlenet", drawn("googlenet"))
+    def test_logits(self, aux, size):
+        """By NumPy, behind torchvision's pooling, which is not the paper's."""
+        _, variables = self.loaded()
         p, statistics = (variables[kind][aux] for kind in ("params", "batch_stats"))
         norm, running = p["conv"]["bn"], statistics["conv"]["bn"]
-        x = draw_features()[aux] @ p["conv"]["conv"]["kernel"][0, 0]
+        pooled = ops.adaptive_avg_pool(jnp.asarray(draw_features(*size)[aux]), size=4)
+        x = pooled @ p["conv"]["conv"]["kernel"][0, 0]
         x = (x - running["mean"]) / np.sqrt(running["var"] + 0.001) * norm["scale"] + norm["bias"]
         x = np.maximum(x, 0).reshape(2, -1)
         x = np.maximum(x @ p["fc1"]["kernel"] + p["fc1"]["bias"], 0)
-        assert_close(x @ p["fc2"]["kernel"] + p["fc2"]["bias"], np.array(golden("googlenet")[aux]))
+        key = aux if size == (4, 4) else f"{aux} {size[0]}x{size[1]}"
+        assert_close(x @ p["fc2"]["kernel"] + p["fc2"]["bias"], np.array(golden("googlenet")[key]))
 
     def test_are_there_if_the_weights_have_them(self):
         whole = models.load_torch("googlenet", drawn("googlenet"))
