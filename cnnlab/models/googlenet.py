@@ -88,10 +88,10 @@ class AuxiliaryHead(linen.Module):
 
     classes: int
     weight: float
-    adaptive: bool
-    """Pool to 4x4, as torchvision does; else 5x5 at stride 3, as the paper does."""
     conv: Callable[..., linen.Module]
     dense: Callable[..., linen.Module]
+    adaptive: bool = False
+    """Average whatever map to 4x4, as torchvision does; else 5x5 at stride 3, as the paper does."""
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> None:
@@ -140,18 +140,19 @@ class GoogLeNet(Model):
                 x = pool(self.last_pool, name="pool4")(x)
             x = Inception(filters, self.large, conv, name=f"inception_{name}")(x, train=train)
             if name in ("4a", "4d") and self.aux and (train or self.is_initializing()):
-                head = "aux1" if name == "4a" else "aux2"
-                self._auxiliary(head, x, conv=conv, dense=dense, train=train)
+                made_of = self.classes, self.aux, conv, dense, self.batch_norm
+                _apply(AuxiliaryHead(*made_of, name="aux1" if name == "4a" else "aux2"), x, train)
         x = nn.GlobalAvgPool(name="gap")(x)
         x = nn.Dropout(self.dropout, name="drop")(x, train=train)
         return dense(self.classes, name="fc")(x)
 
-    def _auxiliary(self, name: str, x: Array, *, train: bool, **made_of: Any) -> None:
-        head = AuxiliaryHead(self.classes, self.aux, self.batch_norm, **made_of, name=name)
-        try:
-            head(x, train=train)
-        except nn.OtherSize as error:
-            raise nn.OtherSize(f"{error}{hint(error, _TO_A_HEAD)}", error.map_size) from error
+
+def _apply(head: AuxiliaryHead, x: Array, train: bool) -> None:
+    """Call it, and say which images it takes where it refuses x."""
+    try:
+        head(x, train=train)
+    except nn.OtherSize as error:
+        raise nn.OtherSize(f"{error}{hint(error, _TO_A_HEAD)}", error.map_size) from error
 
 
 _TO_A_HEAD = (
