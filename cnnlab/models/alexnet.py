@@ -23,7 +23,9 @@ Where sources disagree:
 
 - conv4 of the one tower: 384 filters in the 2014 paper's footnote; 256 in the author's own code
   (cuda-convnet2, layers-imagenet-1gpu), in torchvision, whose weights fit here, and so here.
-- The one tower's conv1 pads 2 pixels as torchvision's: (224 - 11 + 4)/4 + 1 = 55.25, cropped to 55.
+- The author's own code has an LRN before each of the one tower's first two poolings, and no padding
+  around its conv1, whose last window hangs over the image. Torchvision has no LRN, and conv1 pads 2
+  pixels: (224 - 11 + 4)/4 + 1 = 55.25, cropped to the same 55. So it is here.
 - The 2012 paper's input of 224x224 gives (224 - 11)/4 + 1 = 54.25 and not its 55x55 feature maps
   (N2's volume of 55x55x96), which come of 227x227, as in Caffe and here.
 - The head of the one tower is torchvision's, dropout before each hidden FC. The 2012 net has it

@@ -119,7 +119,8 @@ class StochasticDepth(NoMacs):
 
     x is kept with probability `survival` in (0, 1] and multiplied by it at test time (Huang et al.
     2016, eq. 2 and 5); needs the rng `dropout`. What made x is computed all the same, so that
-    training is one program: no gradient reaches a block left out, but its norms see the batch.
+    training is one program: no gradient reaches a block left out, but its norms see the batch. The
+    authors' code also averages pixels in shortcuts that step, which is not done here.
     """
 
     survival: float
