@@ -96,18 +96,15 @@ def _state(source: Any) -> dict[str, np.ndarray]:
     if not isinstance(source, Mapping | str | os.PathLike):
         raise Mistake(f"weights come from a file, or are arrays by name; got {source!r:.80}")
     state = source if isinstance(source, Mapping) else read_state_dict(source)
-    return {
-        str(key): _array(key, value)
-        for key, value in state.items()
-        if not str(key).endswith("num_batches_tracked")
-    }
-
-
-def _array(key: object, value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:  # of NumPy, or of what it is given
-        raise Mistake(f"{key} is no array: {error}") from error
+    arrays, odd = {}, []
+    for key, value in state.items():
+        try:
+            arrays[str(key)] = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # of NumPy, or of what it is given
+            odd.append(f"\n  {key}: {error}")
+    if odd:
+        raise Mistake(f"no arrays:{''.join(odd)}")
+    return {key: x for key, x in arrays.items() if not key.endswith("num_batches_tracked")}
 
 
 def _added(key: str, before: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def test_images(case):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=3_000)
+@settings(deadline=None, max_examples=600)
 @given(images(ANY.keys() | SOME.keys()))
 def test_many_images(case):
     check_image(case)
