@@ -117,37 +117,41 @@ def _read_zip(file: IO[bytes]) -> Any:
             raise ValueError(f"a zip file without PyTorch's data.pkl: {', '.join([*members][:5])}")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members:
-            _check_byte_order(archive.read(f"{root}byteorder").decode())
+            _check_byte_order(_stored(archive, members[f"{root}byteorder"]).decode())
 
         @functools.cache
         def numbers(key: str, count: int, size: int) -> np.ndarray:
             member = members.get(f"{root}data/{key}")
-            held = member.file_size if member else 0
-            if held != count * size:
+            if member is None or member.file_size != count * size:
+                held = member.file_size if member else 0
                 raise ValueError(f"data/{key} has {held:,} bytes; a tensor wants {count * size:,}")
-            return np.frombuffer(archive.read(member) if member else b"", np.uint8)
+            return np.frombuffer(_stored(archive, member), np.uint8)
 
         if members[pickles[0]].file_size > _MOST_PICKLED:
             raise ValueError(f"its data.pkl has more than {_MOST_PICKLED:,} bytes")
-        return _unpickled(io.BytesIO(archive.read(pickles[0])), numbers)
+        return _unpickled(io.BytesIO(_stored(archive, members[pickles[0]])), numbers)
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, which lie in the archive's `size` bytes side by side and as they are."""
+    """The members by name, if those that are not compressed have room in `size` bytes."""
     infos = archive.infolist()
     members = {info.filename: info for info in infos}
     if len(members) < len(infos):
         raise ValueError("two of its members have one name")
-    packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED]
-    total = sum(info.file_size for info in infos)
-    if packed:
-        raise ValueError(
-            f"{packed[0]} is compressed, as PyTorch writes none; the file's {size:,} bytes would "
-            f"become {total:,}. If they should, unpack it and pack it again with `zip -0`"
-        )
+    total = sum(info.file_size for info in infos if info.compress_type == zipfile.ZIP_STORED)
     if total > size:
         raise ValueError(f"its members overlap: {total:,} bytes of them in {size:,}")
     return members
+
+
+def _stored(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """What a member holds, as it stands in the archive: of what is compressed no size is sure."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(
+            f"{member.filename} is compressed, as PyTorch writes no tensors: {member.file_size:,} "
+            f"bytes in {member.compress_size:,}. Unpack the file and pack it again with `zip -0`"
+        )
+    return archive.read(member)
 
 
 def _read_legacy(file: IO[bytes]) -> Any:

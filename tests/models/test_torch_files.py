@@ -194,7 +194,18 @@ class TestSizes:
             archive.writestr("weights/data.pkl", pickled)
             archive.writestr("weights/data/0", bytes(4 * count))
         assert path.stat().st_size < 1e5
-        self.refused(path, r"data\.pkl is compressed.* would become 67,.*`zip -0`")
+        self.refused(path, r"data\.pkl is compressed, as PyTorch writes no tensors.*`zip -0`")
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weights/data.pkl", pickled)
+            archive.writestr("weights/data/0", bytes(4 * count), zipfile.ZIP_DEFLATED)
+        self.refused(path, r"data/0 is compressed.*: 67,108,864 bytes in \d\d,\d{3}\.")
+
+    def test_a_program_of_torchscript(self, tmp_path):
+        """Its code is compressed; what is refused is what its pickle calls for."""
+        path = in_zip(tmp_path / "weights.pt", holding(b"c__torch__.torchvision\nResNet\n"))
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("weights/code/__torch__/torchvision.py", "pass\n" * 99)
+        self.refused(path, r"its pickle calls for __torch__\.torchvision\.ResNet; only tensors")
 
     def test_members_one_upon_another(self, tmp_path):
         path = in_zip(tmp_path / "weights.pth", holding(b"}"), **{"data/0": bytes(10_000)})
