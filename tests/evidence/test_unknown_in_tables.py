@@ -99,6 +99,9 @@ def test_figure(runs: list[Record]) -> None:
     frontier = picture.figure.axes[1].lines[0].get_xdata()
     assert np.isfinite(frontier).all()
     assert picture._repr_png_().startswith(b"\x89PNG")
+    best = [replace(each, metrics=each.metrics | {"test_error": 1.0}) if each.arm == "linear"
+            else each for each in runs]  # fmt: skip
+    assert np.isfinite(costs(best).figure.axes[1].lines[0].get_xdata()).all()
     nothing = costs([replace(each, network={}) for each in runs])
     assert all(len(axes.texts) == 1 for axes in nothing.figure.axes)
     nothing._repr_png_()
