@@ -64,6 +64,20 @@ def output_size(
     return axis.span // axis.stride + 1
 
 
+def fits(
+    size: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    fit: str = "error",
+) -> bool:
+    """Whether `output_size` has an answer; arguments as there."""
+    axis = _checked_axis(size, kernel, stride, padding, dilation)
+    return fit == "pad" or (axis.span >= 0 if fit == "crop" else axis.fits)
+
+
 def same_padding(kernel: int, dilation: int = 1) -> int:
     """Padding that keeps the size at stride 1, P = (F - 1)/2 (N0, "Spatial arrangement").
 

@@ -5,10 +5,10 @@
     /tmp/torchvision/bin/python scripts/make_torchvision_goldens.py
 
 Needs PyTorch and torchvision, which cnnlab itself never does, and nothing of cnnlab. A network's
-file holds the names and shapes of its state dict and its logits for two images, GoogLeNet's also
-those of its auxiliary heads for two feature maps; weights and images are not kept,
-`tests/models/drawn_weights.py` draws them. The `.pth` files hold the same few tensors in each of
-the formats that PyTorch has written.
+file holds the names and shapes of its state dict and its logits for two images, of some also for
+images of other sizes, GoogLeNet's also those of its auxiliary heads for two feature maps each;
+weights and images are not kept, `tests/models/drawn_weights.py` draws them. The `.pth` files hold
+the same few tensors in each of the formats that PyTorch has written.
 """
 
 import json
@@ -35,6 +35,10 @@ SIZES = {
     **{f"vgg{depth}{bn}": 224 for depth in (11, 13, 16, 19) for bn in ("", "_bn")},
     **{f"resnet{depth}": 64 for depth in (18, 34, 50, 101, 152)},
 }
+OTHER_SIZES = {"alexnet": [(160, 320), (256, 256), (64, 96)], "vgg11": [(96, 64), (36, 256)]}
+"""Where the last map is averaged to the size of the FC's, from larger and from smaller ones."""
+FEATURES = [(14, 14), (3, 9)]
+"""Of an auxiliary head, which averages them to 4x4."""
 
 
 def main() -> None:
@@ -56,16 +60,24 @@ def answer(name: str, size: int) -> dict[str, Any]:
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     drawn = {key: torch.from_numpy(value) for key, value in draw_state_dict(shapes).items()}
     network.load_state_dict(drawn, assign=True)
-    images = torch.from_numpy(draw_images(size).transpose(0, 3, 1, 2))
-    answers = {"logits": network(images)}
-    for aux, features in draw_features().items() if name == "googlenet" else ():
-        answers[aux] = getattr(network, aux)(torch.from_numpy(features.transpose(0, 3, 1, 2)))
+    answers = {"logits": network(first_channels(draw_images(size)))}
+    for sides in OTHER_SIZES.get(name, ()):
+        answers["x".join(map(str, sides))] = network(first_channels(draw_images(*sides)))
+    for sides in [(4, 4), *FEATURES] if name == "googlenet" else ():
+        for aux, features in draw_features(*sides).items():
+            size_of = "" if sides == (4, 4) else f" {sides[0]}x{sides[1]}"
+            answers[aux + size_of] = getattr(network, aux)(first_channels(features))
     return {
         "torchvision": torchvision.__version__,
         "size": size,
         **{key: value.double().numpy().round(6).tolist() for key, value in answers.items()},
         "shapes": {key: "x".join(map(str, shape)) for key, shape in shapes.items()},
     }
+
+
+def first_channels(images: np.ndarray) -> torch.Tensor:
+    """[N, H, W, C] -> [N, C, H, W]."""
+    return torch.from_numpy(images.transpose(0, 3, 1, 2))
 
 
 def spread(logits: np.ndarray) -> str:

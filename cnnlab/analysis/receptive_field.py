@@ -14,12 +14,21 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from cnnlab.analysis.primitives import CALLS, ELEMENTWISE
+from cnnlab.errors import Mistake
 from cnnlab.geometry import ReceptiveField
 
 WHOLE = None
 """The field of a value that sees the whole image: behind a GAP or an FC."""
 
+ALL = "all"
+"""How `WHOLE` is printed, and kept in records."""
+
 Field = ReceptiveField | None
+
+
+class UnknownField(Mistake, NotImplementedError):
+    """An operation on what sees the image whose receptive field is not known here."""
 
 
 class View(NamedTuple):
@@ -69,7 +78,7 @@ def receptive_fields(fn: Callable[[Any], Any], images: Any) -> list[tuple[Field,
         `WHOLE`.
 
     Raises:
-        NotImplementedError: an operation on what sees the image whose field is not known here.
+        UnknownField: an operation on what sees the image whose field is not known here.
     """
     return [(_field(height), _field(width)) for height, width in views(fn, images)]
 
@@ -107,12 +116,12 @@ def _through(eqn: Any, seen: list[Seen]) -> list[Seen]:
     name, outs = eqn.primitive.name, len(eqn.outvars)
     if name == "stop_gradient" or all(view == _UNSEEN for view in seen):
         return [_UNSEEN] * outs
-    if name in _CALLS:
-        return _walk(eqn.params[_CALLS[name]], seen)
+    if name in CALLS:
+        return _walk(eqn.params[CALLS[name]], seen)
     if any(view is WHOLE for view in seen):
         return [WHOLE] * outs
     views = [view or _UNSEEN for view in seen]
-    if name in _ELEMENTWISE:
+    if name in ELEMENTWISE:
         shape = eqn.outvars[0].aval.shape
         spread = [
             _spread(view, var, shape, view.axis)
@@ -124,8 +133,8 @@ def _through(eqn: Any, seen: list[Seen]) -> list[Seen]:
     return _RULES[name](eqn, views)
 
 
-def _unknown(eqn: Any, reason: str) -> NotImplementedError:
-    return NotImplementedError(f"receptive field behind {eqn.primitive.name}: {reason}\n{eqn}")
+def _unknown(eqn: Any, reason: str) -> UnknownField:
+    return UnknownField(f"receptive field behind {eqn.primitive.name}: {reason}\n{eqn}")
 
 
 def _union(views: list[View], eqn: Any) -> View:
@@ -298,15 +307,6 @@ def _dot(eqn: Any, views: list[View]) -> list[Seen]:
     return [_union(outs, eqn)]
 
 
-_CALLS = {
-    "jit": "jaxpr",
-    "remat2": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
-"""Primitives that run a jaxpr on their operands as they are, and the parameter that holds it."""
-
 _RULES: dict[str, Callable[[Any, list[View]], list[Seen]]] = {
     "broadcast_in_dim": _broadcast,
     "concatenate": _concatenate,
@@ -326,12 +326,3 @@ _RULES: dict[str, Callable[[Any, list[View]], list[Seen]]] = {
     **dict.fromkeys(("argmax", "argmin", "reduce_and", "reduce_or"), _reduce),
     **dict.fromkeys(("reduce_max", "reduce_min", "reduce_prod", "reduce_sum"), _reduce),
 }
-
-_NARY = """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type
-    copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite
-    le lgamma log log1p logistic lt max min mul name ne neg nextafter not or pow reduce_precision
-    rem round rsqrt select_n sign sin sinh sqrt square sub tan tanh xor
-"""
-_ELEMENTWISE = frozenset(_NARY.split())
-"""Primitives whose neuron at a place is made of its operands at that place, or of a scalar."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tabulate import tabulate
 
-from cnnlab.analysis.receptive_field import WHOLE
+from cnnlab.analysis.counts import UNKNOWN, total
+from cnnlab.analysis.receptive_field import ALL, WHOLE
 from cnnlab.errors import unknown
 from cnnlab.ops import Size, pair
 
@@ -46,11 +47,11 @@ COLUMNS = {
     "weights": Column("weights", lambda row: row.weights, summed=True),
     "biases": Column("biases", lambda row: row.biases, summed=True),
     "params": Column("parameters", lambda row: row.params, summed=True),
-    "macs": Column("MACs", lambda row: row.macs, summed=True),
+    "macs": Column("MACs", lambda row: row.macs, summed=True, missing=UNKNOWN),
     "activations_share": Column("% of activations", lambda row: row.activations, share=True),
     "weights_share": Column("% of weights", lambda row: row.weights, share=True),
-    "macs_share": Column("% of MACs", lambda row: row.macs, share=True),
-    "receptive_field": Column("sees", lambda row: _seen(row, "size"), axes=True, missing="all"),
+    "macs_share": Column("% of MACs", lambda row: row.macs, share=True, missing=UNKNOWN),
+    "receptive_field": Column("sees", lambda row: _seen(row, "size"), axes=True, missing=ALL),
     "step": Column("step", lambda row: _seen(row, "step"), axes=True),
 }
 """Every column by name. `sees` is the receptive field in pixels, `step` what lies between two."""
@@ -69,7 +70,9 @@ def table(summary: Summary, form: str, columns: Sequence[str]) -> str:
         raise ValueError(unknown("form of a table", form, FORMS))
     chosen = _chosen(columns)
     cells = [[_read(value, column) for value in _values(summary, column)] for column in chosen]
-    totals = [_read(_total(summary, column), column._replace(missing="")) for column in chosen]
+    totals = [
+        _read(total(_values(summary, column)), column) if column.summed else "" for column in chosen
+    ]
     totals[0] = f"total {totals[0]}".rstrip()
     rows = [*map(list, zip(*cells, strict=True)), totals]
     if form == "markdown":
@@ -106,6 +109,8 @@ def frame(summary: Summary, columns: Sequence[str]) -> pd.DataFrame:
         if column.axes:
             for axis, sizes in zip("hw", zip(*found, strict=True), strict=True):
                 values[f"{name}_{axis}"] = pd.array(sizes, dtype="Int64")
+        elif column.summed or column.share:
+            values[name] = pd.array(found, dtype="Float64" if column.share else "Int64")
         else:
             values[name] = found
     return pd.DataFrame(values).convert_dtypes()
@@ -124,12 +129,8 @@ def _values(summary: Summary, column: Column) -> list[Any]:
     values = [column.value(row) for row in summary.rows]
     if not column.share:
         return values
-    whole = sum(values) or 1
-    return [value / whole for value in values]
-
-
-def _total(summary: Summary, column: Column) -> int | None:
-    return sum(_values(summary, column)) if column.summed else None
+    whole = total(values)
+    return [None if whole is None else value / (whole or 1) for value in values]
 
 
 def _read(value: Any, column: Column) -> str:

@@ -36,11 +36,11 @@ def roofline_seconds(chip: Chip, work: Work, dtype: str, traffic: str) -> float:
     Williams et al. 2009, doi 10.1145/1498765.1498785.
 
     Raises:
-        ValueError: the chip has no peak for `dtype`.
+        ValueError: the chip has no peak for `dtype`, or the work is not known.
     """
     if dtype not in chip.peak:
         raise ValueError(unknown(f"dtype on {chip.name}", dtype, chip.peak))
-    return max(work.flops / chip.peak[dtype], getattr(work, traffic) / chip.bandwidth)
+    return max(work.known("flops") / chip.peak[dtype], work.known(traffic) / chip.bandwidth)
 
 
 def ring_seconds(size: float, chips: int, bandwidth: float) -> float:
@@ -88,13 +88,14 @@ def step_seconds(chip: Chip, work: Work, chips: int, dtype: str, case: Case) -> 
     """One step on `chips`, each with `work`: computation, waits, and what is not hidden behind it.
 
     Raises:
-        ValueError: the chip has no peak for `dtype`, or there are more of them than can be joined.
+        ValueError: the chip has no peak for `dtype`, there are more of them than can be joined, or
+            the work is not known.
     """
     compute = roofline_seconds(chip, work, dtype, case.traffic) / case.efficiency
     if chips == 1:
         return compute
     gradient = all_reduce_seconds(chip, work.gradient, chips)
-    waits = work.waits * all_reduce_seconds(chip, 0, chips) if case.waits else 0
+    waits = work.known("waits") * all_reduce_seconds(chip, 0, chips) if case.waits else 0
     return compute + waits + max(0, gradient - case.hidden * compute)
 
 

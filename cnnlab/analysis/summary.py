@@ -12,8 +12,9 @@ from flax.traverse_util import flatten_dict
 
 from cnnlab import nn
 from cnnlab.analysis import rendering
+from cnnlab.analysis.counts import Count, total
 from cnnlab.analysis.memory import Memory, estimate_memory
-from cnnlab.analysis.receptive_field import WHOLE, Field, receptive_fields
+from cnnlab.analysis.receptive_field import ALL, WHOLE, Field, receptive_fields
 from cnnlab.analysis.trace import Call, layer_calls
 from cnnlab.geometry import ReceptiveField, whole
 from cnnlab.ops import Size
@@ -33,7 +34,7 @@ class Row:
         weights: trainable numbers but biases. What is called again counts once.
         biases: trainable numbers that are added.
         activations: numbers it puts out, 0 where it works in place.
-        macs: multiply-adds.
+        macs: multiply-adds; None where the layer does not say, and they are not known.
         fields: what one of its neurons sees along the height and the width; `WHOLE` (None) for
             all of it.
         kernel: F in pixels, a pair where height and width differ; None without a window.
@@ -47,7 +48,7 @@ class Row:
     weights: int
     biases: int
     activations: int
-    macs: int
+    macs: Count
     fields: tuple[Field, Field]
     kernel: Size | None = None
     stride: Size | None = None
@@ -89,14 +90,19 @@ class Summary:
         return sum(row.activations for row in self.rows)
 
     @property
-    def macs(self) -> int:
-        """Multiply-adds of one forward pass of one image."""
-        return sum(row.macs for row in self.rows)
+    def macs(self) -> Count:
+        """Multiply-adds of one forward pass of one image; None where a layer's are not known."""
+        return total(row.macs for row in self.rows)
 
     @property
-    def receptive_field(self) -> ReceptiveField:
-        """What a neuron of the last feature map sees; one pixel where there is no feature map."""
-        return [row.field for row in self.rows if row.field is not WHOLE][-1]
+    def receptive_field(self) -> Field:
+        """What a neuron of the last feature map sees; one pixel where the image is the last."""
+        return [row.field for row in self.rows if len(row.shape) > 1][-1]
+
+    @property
+    def sees(self) -> int | str:
+        """`receptive_field` in a word, as records keep it: pixels, or `ALL` of the image."""
+        return ALL if self.receptive_field is WHOLE else self.receptive_field.size
 
     def memory(self, batch_size: int = 1, dtype: Any = "float32", *, cache: int = 1) -> Memory:
         """The notes' estimate of the memory that a batch takes.
@@ -132,7 +138,9 @@ class Summary:
         return rendering.table(self, form, columns)
 
     def to_frame(self, columns: Sequence[str] = tuple(rendering.COLUMNS)) -> "pd.DataFrame":
-        """The rows as plain numbers, without totals; missing where there is no window.
+        """The rows as plain numbers, without totals.
+
+        A number is missing where there is no window, and where MACs are not known.
 
         Sizes of windows, receptive fields and their steps have a column along each axis:
         `kernel_h` and `kernel_w` for `kernel`. A missing receptive field is the whole image. Shares
@@ -157,17 +165,19 @@ def summarize(model: linen.Module, input_shape: tuple[int, ...]) -> Summary:
     """The layer table of `model` at test time, on one image of `input_shape` (H, W, C).
 
     Conventions: a MAC is one multiply-add of a CONV, LOCAL or FC layer, with the padding's zeros
-    counted; bias adds, norms and pooling are not. Activations are the numbers that INPUT, CONV,
-    LOCAL, POOL, GAP and FC put out, as in N0's table; BN, RELU, LRN, DROP, ADD and CONCAT work in
-    place. A layer that is called again has a row for each call, and its weights stand in the first.
-    What is there in training only, such as GoogLeNet's auxiliary heads, is in no row and no total.
+    counted; bias adds, norms and pooling are not. A layer of your own says what it has
+    (`nn.Layer.macs`), or its MACs are unknown, and with them the total. Activations are the numbers
+    that INPUT, CONV, LOCAL, POOL, GAP and FC put out, as in N0's table; BN, RELU, LRN, DROP, ADD
+    and CONCAT work in place. A layer that is called again has a row for each call, and its weights
+    stand in the first. What is there in training only, such as GoogLeNet's auxiliary heads, is in
+    no row and no total.
     A network that scans its blocks (`scan=True`) is summed up as its twin that does not.
 
     Raises:
         DoesNotFit: where the model does not fit that input; says which layer, and what it is given.
         ValueError: `input_shape` is no image's; the model has parameters outside its layers.
         TypeError: `model` is no Linen module.
-        NotImplementedError: an operation whose receptive field is not known.
+        UnknownField: an operation whose receptive field is not known.
     """
     input_shape = _checked(model, input_shape)
     if getattr(model, "scan", False):
@@ -230,22 +240,21 @@ def _row(call: Call, fields: tuple[Field, Field]) -> Row:
         weights=weights * first,
         biases=biases * first,
         activations=0 if layer.in_place else math.prod(shape),
-        macs=layer.macs(weights, shape),
+        macs=_macs(call, weights),
         fields=fields,
         **_window(layer),
     )
 
 
+def _macs(call: Call, weights: int) -> Count:
+    macs = call.layer.macs(weights, call.output.shape[1:])
+    return None if macs is None else whole(f"macs of {call.path}", macs, at_least=0)
+
+
 def _window(layer: nn.Layer) -> dict[str, Size]:
     """Kernel, stride and padding in pixels."""
-    kernel = getattr(layer, "kernel_size", None)
-    if kernel is None:
-        return {}
-    # Windows tile the input where a pool says nothing else; other filters go pixel by pixel.
-    stride = getattr(layer, "stride", None if isinstance(layer, nn.Subsample) else 1)
-    padding = getattr(layer, "pixels", getattr(layer, "padding", 0))
-    sizes = {"kernel": kernel, "stride": kernel if stride is None else stride, "padding": padding}
-    return {name: _plain(size) for name, size in sizes.items()}
+    window = nn.window(layer)
+    return {name: _plain(size) for name, size in window._asdict().items()} if window else {}
 
 
 def _plain(size: Size) -> Size:

@@ -11,6 +11,7 @@ from flax.core import DenyList
 from jax import Array
 
 from cnnlab import nn
+from cnnlab.errors import Mistake
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models import Pattern
 
@@ -53,6 +54,7 @@ def layer_calls() -> Iterator[list[Call]]:
     Raises:
         DoesNotFit: as a layer's own, with its name, notation and input; a pattern's, which points
             at the layer, as it is.
+        Mistake: a layer puts out anything but one array.
     """
     calls: list[Call] = []
     times: Counter[str] = Counter()
@@ -76,6 +78,8 @@ def layer_calls() -> Iterator[list[Call]]:
             raise DoesNotFit(f"{name}: {reason}") from error
         finally:
             inside = False
+        if not hasattr(output, "shape"):
+            raise Mistake(f"{name} puts out a {type(output).__name__}; a layer's is one array")
         times[name] += 1
         params = layer.variables.get("params", {})
         calls.append(Call(name, times[name], layer, params, output))
@@ -115,8 +119,7 @@ def activations(
     Raises:
         DoesNotFit: where a layer's windows do not fit; says which layer, and what it was given.
         ValueError: `model` has no `nn` layers.
-        flax.errors.ScopeParamShapeError: x is of another size or depth than what `variables` were
-            made for.
+        OtherSize: x is of another size or depth than what `variables` were made for.
         NotImplementedError: the model scans its blocks, whose values never leave the loop.
     """
     if getattr(model, "scan", False):

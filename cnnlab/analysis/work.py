@@ -4,6 +4,9 @@ XLA's own cost analysis of the lowered program, before any optimisation, gives t
 bytes if every intermediate array went through memory. How much of that a compiler saves depends on
 the chip it compiles for. Two more counts of the traced program, made here, say how much it may be:
 of a program fused as compilers do, and of what cannot be fused at all.
+
+A primitive has a place in the lists below, or nothing is known of a step that it is in: none is
+taken to be free. So with loops, whose rounds no count here knows.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,9 +16,12 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from cnnlab.analysis.primitives import CALLS, ELEMENTWISE
+from cnnlab.errors import Mistake
+
 
 class Work(NamedTuple):
-    """One step on one chip.
+    """One step on one chip; its counts are None where they are not known.
 
     Attributes:
         images: in the chip's batch.
@@ -27,21 +33,40 @@ class Work(NamedTuple):
         gradient: bytes of the gradient that chips sum.
         waits: sums over the batch that follow on one another, as batch norm's. Where the batch is
             spread over chips, each is a small all-reduce that the step cannot go on without.
+        unknown: the primitives that are the reason, if any; of these steps only `images` and
+            `gradient` are known.
     """
 
     images: float
-    flops: float
-    unfused: float
-    fused: float
-    least: float
-    kernels: float
+    flops: float | None
+    unfused: float | None
+    fused: float | None
+    least: float | None
+    kernels: float | None
     gradient: float
-    waits: float
+    waits: float | None
+    unknown: tuple[str, ...] = ()
+
+    def known(self, count: str) -> float:
+        """The count of that name.
+
+        Raises:
+            Mistake: it is not known; names the primitives.
+        """
+        found: float | None = getattr(self, count)
+        if found is None:
+            raise Mistake(f"the step's work is unknown: it has {', '.join(self.unknown)}")
+        return found
 
     def towards(self, other: "Work", images: float) -> "Work":
-        """The work of a batch of `images`, from two batches': a part is fixed, the rest linear."""
+        """The work of a batch of `images`, from two batches': a part is fixed, the rest linear.
+
+        Raises:
+            Mistake: one of the two is not known.
+        """
         share = (images - self.images) / (other.images - self.images)
-        return Work(*(a + share * (b - a) for a, b in zip(self, other, strict=True)))
+        pairs = ((self.known(count), other.known(count)) for count in self._fields[:-1])
+        return Work._make([*(a + share * (b - a) for a, b in pairs), ()])
 
 
 def count_work(step: Callable[..., Any], *arguments: Any, images: int, params: Any) -> Work:
@@ -52,9 +77,6 @@ def count_work(step: Callable[..., Any], *arguments: Any, images: int, params: A
         *arguments: its arguments, arrays or shapes.
         images: the batch size N; arrays of the batch have it first.
         params: what `step` trains, one gradient for each of them.
-
-    Raises:
-        NotImplementedError: the step holds a loop or a branch, whose traffic is not known here.
     """
     # For the same counts wherever they are made.
     with jax.default_device(jax.devices("cpu")[0]):
@@ -62,15 +84,19 @@ def count_work(step: Callable[..., Any], *arguments: Any, images: int, params: A
         costs = traced.lower().cost_analysis()
     fused = _Fused(images)
     fused.program(traced.jaxpr)
+    counts = {
+        "flops": costs.get("flops", 0.0),  # XLA leaves out what there is none of
+        "unfused": costs["bytes accessed"],
+        "fused": fused.traffic,
+        "least": fused.least,
+        "kernels": fused.kernels,
+        "waits": fused.waits,
+    }
     return Work(
         images=images,
-        flops=costs["flops"],
-        unfused=costs["bytes accessed"],
-        fused=fused.traffic,
-        least=fused.least,
-        kernels=fused.kernels,
         gradient=sum(_bytes(leaf) for leaf in jax.tree.leaves(params)),
-        waits=fused.waits,
+        unknown=tuple(sorted(fused.unknown)),
+        **(dict.fromkeys(counts) if fused.unknown else counts),
     )
 
 
@@ -113,6 +139,8 @@ class _Fused:
     waits: int = 0
     reduced: set[tuple[_Value, int]] = field(default_factory=set)
     """Arrays that reductions read, and how many waits before them."""
+    unknown: set[str] = field(default_factory=set)
+    """Primitives of which no count is known."""
 
     def program(self, closed: ClosedJaxpr) -> None:
         """Count a whole program: arguments lie in memory, results are written in one kernel."""
@@ -135,11 +163,9 @@ class _Fused:
 
     def _through(self, eqn: Any, operands: list[_Value]) -> list[_Value]:
         name = eqn.primitive.name
-        if name in _CALLS:
-            inner = eqn.params[_CALLS[name]]
+        if name in CALLS:
+            inner = eqn.params[CALLS[name]]
             return self._walk(getattr(inner, "jaxpr", inner), operands)
-        if name in _LOOPS:
-            raise NotImplementedError(f"memory traffic of {name}:\n{eqn}")
         if name in _VIEWS:
             return operands[:1]
         before = max((value.waits for value in operands), default=0)
@@ -156,8 +182,10 @@ class _Fused:
             reads = {value for value in _reads(operands) if (value, level) not in self.reduced}
             self.reduced |= {(value, level) for value in reads}
             self._kernel(reads, outs)
-        else:
+        elif name in ELEMENTWISE or name in _MOVES:
             self._fuse(operands, outs)
+        else:
+            self.unknown.add(name)
         return outs
 
     def _fuse(self, operands: list[_Value], outs: list[_Value]) -> None:
@@ -197,19 +225,33 @@ def _reads(values: list[_Value]) -> set[_Value]:
     return set[_Value]().union(*(value.reads for value in values))
 
 
-_CALLS = {
-    "jit": "jaxpr",
-    "remat2": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
-"""Primitives that run a jaxpr on their operands as they are, and the parameter that holds it."""
-
-_LOOPS = {"cond", "scan", "while"}
-
 _VIEWS = {"reshape", "squeeze", "stop_gradient"}
 """The same bytes under another shape."""
+
+_MOVES = {
+    "bitcast_convert_type",
+    "broadcast_in_dim",
+    "concatenate",
+    "expand_dims",
+    "iota",
+    "pad",
+    "random_bits",
+    "random_fold_in",
+    "random_split",
+    "random_unwrap",
+    "random_wrap",
+    "rev",
+    "shift_left",
+    "shift_right_arithmetic",
+    "shift_right_logical",
+    "slice",
+    "split",
+    "stack",
+    "threefry2x32",
+    "transpose",
+    "unstack",
+}
+"""Primitives that a kernel works out by the way: they move numbers, make or draw them."""
 
 _OPERANDS = 4
 """Arrays of its result's size that an elementwise kernel reads at most, by the way of it."""

@@ -42,7 +42,7 @@ def _step(layer: nn.Layer) -> Step:
             return "max_pool", layer.kernel_size, layer.stride or layer.kernel_size, layer.padding
         case nn.Dropout():
             return "dropout", layer.rate
-        case nn.Dense():
+        case nn.Dense(pooled_to=None):
             return "fc", layer.features
         case nn.BatchNorm():
             return ("bn",)

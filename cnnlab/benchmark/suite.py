@@ -7,6 +7,7 @@ the filter sizes of the claims on a CIFAR-like volume.
 from typing import NamedTuple
 
 from cnnlab.analysis import summarize
+from cnnlab.analysis.counts import known
 from cnnlab.models import create
 
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "forward", "input gradient", "weight gradient"
@@ -73,7 +74,7 @@ class Net(NamedTuple):
     @property
     def macs(self) -> int:
         """Multiplications with an addition, of an image's way forward; as a summary counts them."""
-        return summarize(create(self.model, classes=CLASSES), IMAGE).macs
+        return known(summarize(create(self.model, classes=CLASSES), IMAGE).macs, self.model)
 
 
 class Job(NamedTuple):

@@ -54,7 +54,8 @@ def augment(
         flip: Whether to mirror left to right with probability one half.
         cutout: Side in pixels of a square of zeros whose centre is uniform over the image's
             pixels; what sticks out over the border is lost (DeVries and Taylor 2017,
-            arXiv:1708.04552). An even square reaches one pixel further up and left.
+            arXiv:1708.04552). An even square reaches one pixel further up and left. An odd one is
+            cut whole; the authors' code halves the side, rounding down, and cuts one pixel less.
         reflect: Whether the padding is what lies inside, mirrored at the border's pixels, and not
             zeros (Jordan 2024, arXiv:2404.00498).
         mirrored: bool [N], the images to mirror where `flip` is on, in the place of its coins.

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
+from cnnlab.analysis.counts import UNKNOWN
 from cnnlab.analysis.pictures import Picture
 from cnnlab.analysis.pictures.picture import COLOURS, GREY, blank, dress, plain
 from cnnlab.evidence.tables import FLOAT32_BYTES
@@ -28,7 +29,8 @@ def costs(records: Iterable[Record]) -> Picture:
 
     Returns:
         Arrays `arm` [arms], `accuracy` [arms], the mean in percent, `weights`, `macs` and `memory`
-        [arms]: trainable numbers, multiply-adds and bytes of float32 activations of one image.
+        [arms]: trainable numbers, multiply-adds and bytes of float32 activations of one image; nan
+        where a count is not known, and its panel names the arm instead.
 
     Raises:
         ValueError: no records; records on several data sets; an arm whose runs differ in more than
@@ -45,13 +47,14 @@ def costs(records: Iterable[Record]) -> Picture:
     panels = figure.subplots(1, len(_COSTS), sharey=True)
     for axes, (name, values) in zip(panels, found.items(), strict=True):
         _frontier(axes, values, means)
+        _name_unknown(axes, values, arms)
         for i, arm in enumerate(arms):
             runs = accuracies[arm]
             axes.scatter([values[i]] * len(runs), runs, s=14, color=_colour(i), alpha=0.4,
                          linewidths=0, zorder=2)  # fmt: skip
             axes.plot(values[i], means[i], _marker(i), color=_colour(i), markersize=7,
                       markeredgecolor="white", zorder=3)  # fmt: skip
-        _dress(axes, name)
+        _dress(axes, name, values)
     panels[0].set_ylabel("test accuracy, %")
     figure.suptitle(str(records[0].dataset["title"]), fontsize=10)
     marks = [Line2D([], [], color=_colour(i), marker=_marker(i), linestyle="")
@@ -65,17 +68,25 @@ def _accuracy(record: Record) -> float:
 
 
 _COSTS = {
-    "weights": lambda network: network["weights"],
-    "macs": lambda network: network["macs"],
-    "memory": lambda network: network["activations"] * FLOAT32_BYTES,
+    "weights": ("weights", 1),
+    "macs": ("macs", 1),
+    "memory": ("activations", FLOAT32_BYTES),
 }
+"""What each panel shows: a count of the record's, so many times."""
 
 
-def _cost(records: Sequence[Record], name: str) -> int:
-    found = {_COSTS[name](record.network) for record in records}
+def _cost(records: Sequence[Record], name: str) -> float:
+    """Nan where it is not known."""
+    count, times = _COSTS[name]
+    found = {record.network.get(count) for record in records}
     if len(found) > 1:
-        raise ValueError(f"arm {records[0].arm!r} is of several networks, {name} {sorted(found)}")
-    return int(found.pop())
+        known = [str(each) for each in sorted(int(each) for each in found if each is not None)]
+        known += [UNKNOWN] * (None in found)
+        raise ValueError(
+            f"arm {records[0].arm!r} is of several networks, {name} [{', '.join(known)}]"
+        )
+    (value,) = found
+    return np.nan if value is None else float(value) * times
 
 
 def _check(records: Sequence[Record]) -> None:
@@ -94,16 +105,24 @@ def _recipe(record: Record) -> dict[str, Any]:
     return {key: value for key, value in record.config.items() if key != "seed"}
 
 
-def _frontier(axes: Axes, values: NDArray[np.integer], means: NDArray[np.floating]) -> None:
-    order = np.lexsort((-means, values))
+def _name_unknown(axes: Axes, values: NDArray[np.floating], arms: Sequence[str]) -> None:
+    names = [plain(arm) for arm, value in zip(arms, values, strict=True) if np.isnan(value)]
+    if names:
+        said = f"{UNKNOWN}: {', '.join(names)}"
+        axes.text(0.5, 0.02, said, transform=axes.transAxes, ha="center", fontsize=7, wrap=True)
+
+
+def _frontier(axes: Axes, values: NDArray[np.floating], means: NDArray[np.floating]) -> None:
+    order = [i for i in np.lexsort((-means, values)) if np.isfinite(values[i])]
     best = [i for at, i in enumerate(order) if at == 0 or means[i] > means[order[:at]].max()]
     axes.plot(values[best], means[best], color=GREY, linewidth=0.9, zorder=1,
               drawstyle="steps-post")  # fmt: skip
 
 
-def _dress(axes: Axes, name: str) -> None:
+def _dress(axes: Axes, name: str, values: NDArray[np.floating]) -> None:
     labels = {"weights": "weights", "macs": "MACs of an image", "memory": "activations of an image"}
-    axes.set_xscale("log")
+    if np.isfinite(values).any():
+        axes.set_xscale("log")
     axes.set_xlabel(labels[name])
     unit = "B" if name == "memory" else ""
     axes.xaxis.set_major_formatter(EngFormatter(unit))

@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from cnnlab.analysis import summarize
 from cnnlab.analysis.chips import CHIPS, Chip
+from cnnlab.analysis.counts import UNKNOWN, known
 from cnnlab.analysis.measured import H100_OVER_A100, IMAGENET, MEASURED, Measured
 from cnnlab.analysis.step_time import Case, images_per_second, step_seconds
 from cnnlab.analysis.work import Work, count_work
@@ -198,14 +199,15 @@ def validation_table() -> str:
 
 def work_table() -> str:
     """ResNet-50's step, for each image of a batch."""
-    macs = summarize(build_model(_named("resnet50").model, 1000), DATA["imagenet2012"].shape).macs
+    network = build_model(_named("resnet50").model, 1000)
+    macs = known(summarize(network, DATA["imagenet2012"].shape).macs, "resnet50")
 
     def cells(dtype: str) -> list[str]:
         work = resnet50(BATCH, dtype)
-        each = [work.least, work.fused, work.unfused]
-        flops = f"{work.flops / BATCH / 1e9:.2f} G"
-        ratio = f"{work.flops / BATCH / (2 * macs):.2f}"
-        return [dtype, flops, ratio, *(f"{size / BATCH / 1e6:,.0f} MB" for size in each)]
+        flops = work.known("flops") / BATCH
+        sizes = (work.known(traffic) / BATCH for traffic in ("least", "fused", "unfused"))
+        each = [f"{size / 1e6:,.0f} MB" for size in sizes]
+        return [dtype, f"{flops / 1e9:.2f} G", f"{flops / (2 * macs):.2f}", *each]
 
     headings = ["dtype", "FLOPs", "over 2 x forward MACs", "least", "fused", "nothing fused"]
     return _table(headings, map(cells, DTYPES), left=(0,))
@@ -266,7 +268,7 @@ def presets_table(configs: Path) -> str:
         fits = map(all, zip(*(run.fits for run in runs.values()), strict=True))
         count, rates = ablation.seeds, len(ablation.rates)
         totals = [
-            _time((count + rates) * sum(seconds)) if fit else ""
+            _time(None if None in seconds else (count + rates) * sum(seconds)) if fit else ""
             for seconds, fit in zip(each, fits, strict=True)
         ]
         name = f"all, {count} seeds" + (f", {rates} learning rates" if rates else "")
@@ -275,14 +277,17 @@ def presets_table(configs: Path) -> str:
 
 
 class Run(NamedTuple):
-    """One run on one GPU: seconds on each of `GPUS` in each of `DTYPES`, and whether it fits."""
+    """One run on one GPU: seconds on each of `GPUS` in each of `DTYPES`, and whether it fits.
+
+    None where the step has operations whose work is not known.
+    """
 
     steps: int
-    kernels: float
+    kernels: float | None
     fits: list[bool]
-    least: list[float]
-    predicted: list[float]
-    unfused: list[float]
+    least: list[float | None]
+    predicted: list[float | None]
+    unfused: list[float | None]
 
 
 def preset_run(recipe: Recipe) -> Run:
@@ -301,9 +306,9 @@ def preset_run(recipe: Recipe) -> Run:
     cases = (AT_BEST, Case(efficiency()), NOT_FUSED)
     times = (
         [
-            steps * step_seconds(CHIPS[gpu], works[dtype], 1, dtype, case)
+            None if work.unknown else steps * step_seconds(CHIPS[gpu], work, 1, dtype, case)
             for gpu in GPUS
-            for dtype in DTYPES
+            for dtype, work in works.items()
         ]
         for case in cases
     )
@@ -313,10 +318,14 @@ def preset_run(recipe: Recipe) -> Run:
 def _run_cells(run: Run) -> list[str]:
     times = zip(run.least, run.predicted, run.unfused, run.fits, strict=True)
     cells = [
-        f"{_time(found)} [{_time(least)}, {_time(most)}]" if fits else "too large"
-        for least, found, most, fits in times
+        _span(least, found, most) if fits else "too large" for least, found, most, fits in times
     ]
-    return [f"{run.steps:,}", f"{run.kernels:.0f}", *cells]
+    kernels = UNKNOWN if run.kernels is None else f"{run.kernels:.0f}"
+    return [f"{run.steps:,}", kernels, *cells]
+
+
+def _span(least: float | None, found: float | None, most: float | None) -> str:
+    return UNKNOWN if found is None else f"{_time(found)} [{_time(least)}, {_time(most)}]"
 
 
 def _described(row: Measured) -> str:
@@ -333,7 +342,9 @@ def _between(ends: Sequence[float]) -> str:
     return f"{ends[0]:,.0f} to {ends[1]:,.0f}"
 
 
-def _time(seconds: float) -> str:
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return UNKNOWN
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

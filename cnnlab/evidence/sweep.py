@@ -79,8 +79,11 @@ class Run:
             return None
         return float(self._record.steps * self.recipe.train.batch_size / rates[-1])
 
-    def work(self) -> float:
-        """How much it computes: multiply-adds of a forward pass, times the images trained on."""
+    def work(self) -> float | None:
+        """How much it computes: multiply-adds of a forward pass, times the images trained on.
+
+        None where the network's MACs are not known.
+        """
         # What differs in nothing else is one.
         return _work(self.recipe.override({"arm": "", "seed": 0, "optimizer.learning_rate": 0.0}))
 
@@ -89,8 +92,10 @@ class Run:
 
 
 @functools.lru_cache
-def _work(recipe: Recipe) -> float:
+def _work(recipe: Recipe) -> float | None:
     dataset, network = training.inspect(recipe)
+    if network.macs is None:
+        return None
     steps = plan(recipe, dataset.examples).steps
     return float(network.macs) * steps * recipe.train.batch_size
 
@@ -139,12 +144,13 @@ def time_left(runs: Iterable[Run], at_once: int) -> TimeLeft:
             missing.append(run)
         elif seconds is not None:
             arms[run.ledger.root, run.recipe.arm].append(seconds)
-            for whose in (run.ledger.root, None):
-                paces[whose].append(seconds / run.work())
+            if work := run.work():
+                for whose in (run.ledger.root, None):
+                    paces[whose].append(seconds / work)
     known = []
     for run in missing:
         if times := arms.get((run.ledger.root, run.recipe.arm)):
             known.append(fmean(times))
-        elif pace := paces.get(run.ledger.root) or paces.get(None):
-            known.append(fmean(pace) * run.work())
+        elif (pace := paces.get(run.ledger.root) or paces.get(None)) and (work := run.work()):
+            known.append(fmean(pace) * work)
     return TimeLeft(sum(known) / min(at_once, len(missing) or 1), len(missing) - len(known))

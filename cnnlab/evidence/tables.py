@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from cnnlab.analysis.counts import UNKNOWN
+from cnnlab.analysis.receptive_field import ALL
 from cnnlab.evidence.ablation import Ablation
 from cnnlab.evidence.caption import listed
 from cnnlab.evidence.claim import Claim
@@ -41,7 +43,7 @@ QUESTION, DIFFERENCE, VERDICT, PAPER, SOURCE = (
 """Headings of `readable_comparisons` that drawing knows."""
 
 FLOAT32_BYTES = 4
-_COUNTS = ("n", "weights", "macs", "activations", "activation_bytes", "receptive_field")
+_COUNTS = ("n", "weights", "macs", "activations", "activation_bytes")
 
 
 def arms_table(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame:
@@ -51,8 +53,9 @@ def arms_table(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame:
         Columns ``arm``, ``metric``, ``n``, ``mean``, ``low``, ``high``, ``level`` (ends of the t
         interval of the mean, empty for one run or no spread), ``learning_rate``, ``weights``
         (trainable parameters), ``macs``, ``activations`` (values), ``activation_bytes`` (as
-        float32), all per image and forward, and ``receptive_field`` (pixels). An arm that was not
-        run has n = 0. A probe's metric has rows of the arms that it is taken of.
+        float32), all per image and forward, and ``receptive_field`` (pixels, or "all"). What is not
+        known is missing, an empty cell of a CSV file. An arm that was not run has n = 0. A probe's
+        metric has rows of the arms that it is taken of.
 
     Raises:
         ValueError: the runs of one arm are not of one network, a seed was run twice, or the
@@ -65,7 +68,10 @@ def arms_table(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame:
         for arm, recipe in ablation.arms.items()
         if metric in metrics_of(recipe)
     ]
-    return pd.DataFrame(rows).astype({name: "Int64" for name in _COUNTS})
+    table = pd.DataFrame(rows).astype({name: "Int64" for name in _COUNTS})
+    # Whole numbers stay whole beside what is missing, and beside words.
+    table["receptive_field"] = pd.Series([row["receptive_field"] for row in rows], dtype=object)
+    return table
 
 
 def comparisons_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -99,14 +105,13 @@ def readable_arms(ablation: Ablation, records: Iterable[Record]) -> pd.DataFrame
     columns["n"] = [str(n) for n in costs["n"]]
     if ablation.rates or costs["learning_rate"].nunique() > 1:
         columns["learning rate"] = [f"{rate:g}" for rate in costs["learning_rate"]]
-    columns["weights"] = ["" if pd.isna(count) else f"{count:,}" for count in costs["weights"]]
-    columns["MACs"] = _scaled(costs["macs"], 1000, ("", " k", " M", " G", " T"))
-    columns["activation memory"] = _scaled(
-        costs["activation_bytes"], 1024, (" B", " KiB", " MiB", " GiB")
-    )
-    columns["receptive field"] = [
-        "" if pd.isna(size) else f"{size} px" for size in costs["receptive_field"]
-    ]
+    macs = _scaled(costs["macs"], 1000, ("", " k", " M", " G", " T"))
+    memory = _scaled(costs["activation_bytes"], 1024, (" B", " KiB", " MiB", " GiB"))
+    fields = [size if size == ALL else f"{size} px" for size in costs["receptive_field"]]
+    columns["weights"] = _told(costs, "weights", [f"{count:,}" for count in costs["weights"]])
+    columns["MACs"] = _told(costs, "macs", macs)
+    columns["activation memory"] = _told(costs, "activation_bytes", memory)
+    columns["receptive field"] = _told(costs, "receptive_field", fields)
     return pd.DataFrame(columns)
 
 
@@ -212,8 +217,17 @@ def _mean(row: pd.Series, metric: str) -> str:
     return f"{mean} ± {format_metric((row['high'] - row['low']) / 2, metric)}"
 
 
+def _told(costs: pd.DataFrame, name: str, words: Sequence[str]) -> list[str]:
+    """The words for each arm's count: none if it was not run, and of what is not known, that."""
+    counts = zip(costs["n"], costs[name], words, strict=True)
+    return ["" if n == 0 else UNKNOWN if pd.isna(count) else word for n, count, word in counts]
+
+
 def _scaled(values: pd.Series, base: int, units: Sequence[str]) -> list[str]:
-    """Writes a column in one unit: its largest value's, unless the smallest would vanish in it."""
+    """Writes a column in one unit: its largest value's, unless the smallest would vanish in it.
+
+    What is missing is left empty.
+    """
     numbers = values[values > 0].astype(float)
     smallest, largest = numbers.min(), numbers.max()
     power = 0

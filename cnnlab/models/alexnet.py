@@ -15,11 +15,17 @@ Filters of the five convolutions and what comes after them, then FC-4096, FC-409
 
 Both see 195x195 at step 32 in a neuron of the last pooling. All pooling is 3x3 at stride 2.
 
+Images: `alexnet` takes 63x63 and larger. As in torchvision its last map is averaged to 6x6, which
+changes nothing at 224x224 (`ops.adaptive_avg_pool`). The weights of `alexnet_two_groups` take
+227x227 alone: neither paper has such a pooling.
+
 Where sources disagree:
 
 - conv4 of the one tower: 384 filters in the 2014 paper's footnote; 256 in the author's own code
   (cuda-convnet2, layers-imagenet-1gpu), in torchvision, whose weights fit here, and so here.
-- The one tower's conv1 pads 2 pixels as torchvision's: (224 - 11 + 4)/4 + 1 = 55.25, cropped to 55.
+- The author's own code has an LRN before each of the one tower's first two poolings, and no padding
+  around its conv1, whose last window hangs over the image. Torchvision has no LRN, and conv1 pads 2
+  pixels: (224 - 11 + 4)/4 + 1 = 55.25, cropped to the same 55. So it is here.
 - The 2012 paper's input of 224x224 gives (224 - 11)/4 + 1 = 54.25 and not its 55x55 feature maps
   (N2's volume of 55x55x96), which come of 227x227, as in Caffe and here.
 - The head of the one tower is torchvision's, dropout before each hidden FC. The 2012 net has it
@@ -37,19 +43,23 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from cnnlab.models.adaptive import pooled_before_fc
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, pattern
 
 
 def alexnet(*, classes: int = 1000, dtype: Any = jnp.float32) -> Pattern:
-    """The one tower of 2014, as in torchvision: 61,100,840 parameters at 1000 classes."""
+    """The one tower of 2014, as in torchvision: 61,100,840 parameters at 1000 classes.
+
+    Images of 63x63 pixels or more: what the last pooling gives is averaged to 6x6.
+    """
     text = (
         "INPUT -> CONV11-64/4p2 -> RELU -> POOL3/2"
         " -> CONV5-192 -> RELU -> POOL3/2"
         " -> CONV3-384 -> RELU -> [CONV3-256 -> RELU]*2 -> POOL3/2"
         " -> [DROP0.5 -> FC-4096 -> RELU]*2 -> FC"
     )
-    return pattern(text, classes=classes, fit="crop", dtype=dtype)
+    return pooled_before_fc(pattern(text, classes=classes, fit="crop", dtype=dtype), 6)
 
 
 def alexnet_two_groups(*, classes: int = 1000, dtype: Any = jnp.float32) -> Pattern:

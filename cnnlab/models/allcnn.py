@@ -28,6 +28,7 @@ Choices:
   in `strided` that is taken to be the strided convolution.
 - ReLU after the last 1x1 too, as table 1 has it, so that no logit is below 0.
 - The paper leaves initialisation open: it is He's.
+- Images of any size, as far as memory goes: the last layer averages its maps.
 """
 
 from functools import partial

@@ -19,6 +19,7 @@ Choices, and where sources leave gaps:
 - `convnetjs_cifar` is the net the ConvNetJS CIFAR-10 demo opens with. An older version of it has
   8, 16 and 16 filters, LRN and 3x3 pooling.
 - Weights are He's, where ConvNetJS draws them with variance 1/fan-in.
+- Images of any size that pooling halves evenly; weights are for the size they were made for.
 """
 
 from functools import partial

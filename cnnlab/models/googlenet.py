@@ -19,9 +19,12 @@ Where the paper and common code disagree:
   6,624,904 parameters.
 - Table 1 leaves the pools' borders open; here a window that reaches over the end of the image
   counts (`fit="pad"`), as in Caffe and torchvision, or 112x112 would not become 56x56.
-- The auxiliary heads pool by the paper's 5x5/3, 14x14 to 4x4. Torchvision divides any image into
-  4x4 uneven windows instead. Their parameters are as many: 3,188,840 and 3,190,888 with biases,
+- The auxiliary heads of `googlenet` pool by the paper's 5x5/3, 14x14 to 4x4; those of
+  `googlenet_bn` average whatever map to 4x4, as torchvision's do (`ops.adaptive_avg_pool`): at
+  14x14 by windows of 4. Their parameters are as many: 3,188,840 and 3,190,888 with biases,
   3,188,968 and 3,191,016 with batch norm.
+- Images of any size, but for the heads of `googlenet`: made for 224x224 they take 223x223 to
+  270x270.
 - Table 1 counts MACs as operations; they agree to the million but for conv1 (34M; 7x7x3x64 filters
   on 112x112 are 118M) and 5a (54M; 51M). Its weights, in units of 1024, agree up to 3b and for the
   FC, but for conv1 (2.7K; 9.2K); from 4a on they are off by up to 7% (4c 463K; 498K).
@@ -36,8 +39,9 @@ import jax.numpy as jnp
 from flax import linen
 from jax import Array
 
-from cnnlab import nn
+from cnnlab import nn, ops
 from cnnlab.models.network import Model, Network
+from cnnlab.models.sizes import hint
 
 # 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj
 _MODULES = {
@@ -86,11 +90,13 @@ class AuxiliaryHead(linen.Module):
     weight: float
     conv: Callable[..., linen.Module]
     dense: Callable[..., linen.Module]
+    adaptive: bool = False
+    """Average whatever map to 4x4, as torchvision does; else 5x5 at stride 3, as the paper does."""
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> None:
-        """x [N, H, W, C], of at least 5x5."""
-        x = nn.AvgPool(5, 3, name="pool")(x)
+        """x [N, H, W, C], of at least 5x5 if not `adaptive`."""
+        x = ops.adaptive_avg_pool(x, size=4) if self.adaptive else nn.AvgPool(5, 3, name="pool")(x)
         x = self.conv(128, 1, name="conv")(x, train=train)
         x = self.dense(1024, name="fc1")(x)
         x = nn.ReLU(name="relu")(x)
@@ -134,11 +140,27 @@ class GoogLeNet(Model):
                 x = pool(self.last_pool, name="pool4")(x)
             x = Inception(filters, self.large, conv, name=f"inception_{name}")(x, train=train)
             if name in ("4a", "4d") and self.aux and (train or self.is_initializing()):
-                head = "aux1" if name == "4a" else "aux2"
-                AuxiliaryHead(self.classes, self.aux, conv, dense, name=head)(x, train=train)
+                made_of = self.classes, self.aux, conv, dense, self.batch_norm
+                _apply(AuxiliaryHead(*made_of, name="aux1" if name == "4a" else "aux2"), x, train)
         x = nn.GlobalAvgPool(name="gap")(x)
         x = nn.Dropout(self.dropout, name="drop")(x, train=train)
         return dense(self.classes, name="fc")(x)
+
+
+def _apply(head: AuxiliaryHead, x: Array, train: bool) -> None:
+    """Call it, and say which images it takes where it refuses x."""
+    try:
+        head(x, train=train)
+    except nn.OtherSize as error:
+        raise nn.OtherSize(f"{error}{hint(error, _TO_A_HEAD)}", error.map_size) from error
+
+
+_TO_A_HEAD = (
+    nn.Conv(64, 7, 2),
+    *[nn.MaxPool(3, 2, fit="pad")] * 3,
+    nn.AvgPool(5, 3),
+)
+"""What changes the size on the way to the FC of one of the paper's auxiliary heads."""
 
 
 def googlenet(*, classes: int = 1000, aux: float = 0.0, dtype: Any = jnp.float32) -> GoogLeNet:

@@ -12,8 +12,15 @@
 
 A table below is a module, as in its figure: branches side by side, concatenated in depth, in the
 order of the code, to which published weights are tied. Every convolution is without bias, and batch
-norm (epsilon 0.001) and ReLU follow it. Common code is TF-Slim's, and timm's after it; the counts
-are timm's, every norm with scale and offset (Slim has no scale).
+norm (epsilon 0.001; 0.9997 of the old statistics are kept) and ReLU follow it. Common code is
+TF-Slim's, and timm's after it; the counts are timm's, every norm with scale and offset (Slim has no
+scale).
+
+In training Slim's code has an auxiliary head in both nets, behind the last B: 5x5/3 average
+pooling, 1x1 to 128, 5x5 to 768, FC, its loss weighted 0.4. The paper shows none; it is left out
+here, as in timm.
+
+Images of 75x75 and larger: the GAP averages what map there is.
 
 Where the paper and common code disagree about Inception-v4 (42,679,816 parameters):
 
@@ -261,7 +268,7 @@ class InceptionNet(Model):
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         """x [N, H, W, C], of at least 75x75 -> logits [N, classes]."""
         linear = partial(nn.Conv, dtype=self.dtype)
-        norm = partial(nn.BatchNorm, epsilon=0.001)
+        norm = partial(nn.BatchNorm, epsilon=0.001, momentum=0.9997)
         conv = partial(nn.ConvNormReLU, conv=linear, norm=norm)
         x = Chain(self.stem, conv, name="stem")(x, train=train)
         for name, branches, times, scale, relu in self.stages:

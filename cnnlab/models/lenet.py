@@ -26,6 +26,7 @@ Where the paper and today's net disagree:
   result "is passed through a sigmoidal function"). "trainable" does both; after plain means of
   squashed values, "average" has no second one.
 - C5 is a convolution, as in the paper: the same as an FC at 32x32, and no longer on larger images.
+  F6 then sees a larger map: weights made for 32x32 take no other size.
 - Output: the paper has Euclidean RBF units with fixed, hand-drawn 7x12 bitmaps for centres, and no
   softmax; here it is an FC, whose 850 parameters are trained.
 """

@@ -15,6 +15,7 @@ the same numbers are kept:
 import itertools
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ import numpy as np
 from flax import linen, traverse_util
 
 from cnnlab import nn
-from cnnlab.errors import unknown
+from cnnlab.errors import Mistake, unknown
 from cnnlab.models import alexnet, googlenet, resnet, vgg
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern
@@ -49,7 +50,9 @@ def load_torch(
 ) -> tuple[linen.Module, dict[str, Any]]:
     """One of torchvision's networks with its weights: `model.apply(variables, x)` gives its logits.
 
-    Images x are [N, H, W, C], prepared as for torchvision. Torchvision's `googlenet` is
+    Images x are [N, H, W, C], prepared as for torchvision, of any size that its network takes:
+    `alexnet` from 63x63 on, `vgg` from 32x32, the others smaller ones too. The last map is averaged
+    to the size that the weights are for, as in torchvision. Torchvision's `googlenet` is
     `googlenet_bn` in `create`; here it goes by both names, and has auxiliary heads (their loss
     weighted 0.3) if the weights have them. Torchvision's `transform_input` prepares images and is
     no part of the network.
@@ -57,38 +60,66 @@ def load_torch(
     Args:
         name: `alexnet`, `googlenet` or `googlenet_bn`, `vgg11`, `13`, `16`, `19`, each also with
             `_bn`, `resnet18`, `34`, `50`, `101`, `152`.
-        source: a `.safetensors`, `.pth` or `.pt` file, of which no pickled code is run; or its
-            entries by name, as NumPy arrays or whatever `np.asarray` takes. The last layer's
-            weight says how many classes there are.
+        source: a `.safetensors`, `.pth` or `.pt` file (`~` is your home), of which no pickled code
+            is run; or its entries by name, as NumPy arrays or whatever `np.asarray` takes. The last
+            layer's weight says how many classes there are.
 
     Returns:
-        The module, and its variables as float32: `params` and, with batch norm, `batch_stats`.
+        The module, and its variables as float32: those of `init`, which are `params`, with batch
+        norm `batch_stats`, and where an FC sees a volume `made_for` (`nn.Dense`).
 
     Raises:
-        ValueError: no such network (says the nearest); entries that are missing, extra or of
-            another shape (lists them all, shapes in PyTorch's layout); a file that holds no state
-            dict.
+        Mistake: no such network (says the nearest); entries that are missing, extra, of another
+            shape, no real numbers, not finite in float32, or variances below 0 (lists them all,
+            shapes in PyTorch's layout); a file that holds no state dict.
         OSError: the file cannot be opened.
     """
     if name not in _NETWORKS:
-        raise ValueError(unknown("network with torchvision's weights", name, _NETWORKS))
-    state = source if isinstance(source, Mapping) else read_state_dict(source)
-    state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+        raise Mistake(unknown("network with torchvision's weights", name, _NETWORKS))
+    state = _state(source)
     model = _build(name, state)
-    entries = _entries(model, _NETWORKS[name].input_shape)
+    image = jnp.zeros((1, *_NETWORKS[name].input_shape))
+    made = jax.eval_shape(model.init, jax.random.key(0), image)
+    entries = _entries(model, made)
     _check(name, state, entries)
     arrays: dict[_Path, np.ndarray] = {}
     for key, entry in entries.items():
-        part = entry.convert(np.asarray(state[key], np.float32))
-        arrays[entry.path] = arrays[entry.path] + part if entry.path in arrays else part
-    return model, traverse_util.unflatten_dict({path: jnp.array(x) for path, x in arrays.items()})
+        part = entry.convert(state[key].astype(np.float32, copy=False))
+        before = arrays.get(entry.path)
+        arrays[entry.path] = part if before is None else _added(key, before, part)
+    variables = traverse_util.unflatten_dict({path: jnp.array(x) for path, x in arrays.items()})
+    return model, variables | {kind: made[kind] for kind in made.keys() & {nn.MADE_FOR}}
 
 
-def _build(name: str, state: Mapping[str, Any]) -> linen.Module:
+def _state(source: Any) -> dict[str, np.ndarray]:
+    """The entries of a file or a mapping but for PyTorch's counts of batches, as arrays."""
+    if not isinstance(source, Mapping | str | os.PathLike):
+        raise Mistake(f"weights come from a file, or are arrays by name; got {source!r:.80}")
+    state = source if isinstance(source, Mapping) else read_state_dict(source)
+    arrays, odd = {}, []
+    for key, value in state.items():
+        try:
+            arrays[str(key)] = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # of NumPy, or of what it is given
+            odd.append(f"\n  {key}: {error}")
+    if odd:
+        raise Mistake(f"no arrays:{''.join(odd)}")
+    return {key: x for key, x in arrays.items() if not key.endswith("num_batches_tracked")}
+
+
+def _added(key: str, before: np.ndarray, part: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        total = before + part
+    if not np.isfinite(total).all():
+        raise Mistake(f"{key}: taken off the running mean it is out of float32's range")
+    return total
+
+
+def _build(name: str, state: Mapping[str, np.ndarray]) -> linen.Module:
     last = "fc.weight" if name in (*_GOOGLENETS, *_RESNETS) else "classifier.6.weight"
     classes = next(iter(np.shape(state.get(last, 0))), 0)
     options: dict[str, Any] = {"classes": classes} if classes else {}
-    if name in _GOOGLENETS and any(key.startswith("aux") for key in state):
+    if name in _GOOGLENETS and any(key.startswith(("aux1.", "aux2.")) for key in state):
         options["aux"] = 0.3
     return _NETWORKS[name].build(**options)
 
@@ -102,18 +133,10 @@ class _Entry(NamedTuple):
     convert: Callable[[np.ndarray], np.ndarray]
 
 
-def _entries(model: linen.Module, input_shape: tuple[int, int, int]) -> dict[str, _Entry]:
-    """The state dict that fits `model`: an entry of each name."""
-    depths: dict[_Path, int] = {}
-
-    def record(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, nn.Dense):
-            depths[context.module.path] = args[0].shape[-1]
-        return call(*args, **kwargs)
-
-    with linen.intercept_methods(record):
-        image = jnp.zeros((1, *input_shape))
-        made = jax.eval_shape(model.init, jax.random.key(0), image)
+def _entries(model: linen.Module, made: Mapping[str, Any]) -> dict[str, _Entry]:
+    """The state dict that fits `model`, which makes such variables: an entry of each name."""
+    volumes = traverse_util.flatten_dict(made.get(nn.MADE_FOR, {}), keep_empty_nodes=True)
+    depths = {tuple(path): int(volume.split("x")[-1]) for *path, volume in volumes}
     translate = _translator(model)
     entries = {}
     for path, array in traverse_util.flatten_dict(made).items():
@@ -191,22 +214,44 @@ def _idle_biases(model: linen.Module) -> Iterator[tuple[str, str]]:
                 yield step.name, following.name
 
 
-def _check(name: str, state: Mapping[str, Any], entries: Mapping[str, _Entry]) -> None:
-    shapes = {key: np.shape(value) for key, value in state.items()}
-    problems = {
-        "missing": [
-            f"{key} {_sizes(entry.shape)}" for key, entry in entries.items() if key not in shapes
-        ],
-        "extra": [f"{key} {_sizes(shape)}" for key, shape in shapes.items() if key not in entries],
-        "misshapen": [
-            f"{key} {_sizes(shapes[key])}, not {_sizes(entry.shape)}"
-            for key, entry in entries.items()
-            if key in shapes and shapes[key] != entry.shape
-        ],
-    }
-    lines = [f"\n  {kind}: {'; '.join(sorted(found))}" for kind, found in problems.items() if found]
+def _check(name: str, state: Mapping[str, np.ndarray], entries: Mapping[str, _Entry]) -> None:
+    """Refuse entries that are not the network's, or not numbers that it can compute with."""
+    problems: dict[str, list[str]] = defaultdict(list)
+    for key, entry in entries.items():
+        if key not in state:
+            problems["missing"].append(f"{key} {_sizes(entry.shape)}")
+        elif state[key].shape != entry.shape:
+            sizes = f"{_sizes(state[key].shape)}, not {_sizes(entry.shape)}"
+            problems["misshapen"].append(f"{key} {sizes}")
+        else:
+            for kind, said in _spoilt(key, state[key]):
+                problems[kind].append(f"{key} {said}")
+    extra = [f"{key} {_sizes(state[key].shape)}" for key in state if key not in entries]
+    problems["extra"] += extra
+    lines = [
+        f"\n  {kind}: {'; '.join(sorted(problems[kind]))}" for kind in _PROBLEMS if problems[kind]
+    ]
     if lines:
-        raise ValueError(f"not a state dict of torchvision's {name}:{''.join(lines)}")
+        raise Mistake(f"not a state dict of torchvision's {name}:{''.join(lines)}")
+
+
+_PROBLEMS = ("missing", "extra", "misshapen", "not real", "not finite", "out of range", "negative")
+
+
+def _spoilt(key: str, value: np.ndarray) -> Iterator[tuple[str, str]]:
+    """What is wrong with an entry's numbers, by kind."""
+    if not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer)):
+        yield "not real", str(value.dtype)
+        return
+    if lost := np.count_nonzero(~np.isfinite(value)):
+        yield "not finite", f"{lost} of {value.size}"
+        return
+    with np.errstate(over="ignore"):
+        kept = value.astype(np.float32, copy=False)
+    if not np.isfinite(kept).all():
+        yield "out of range", f"of float32: {value[~np.isfinite(kept)][0]}"
+    if key.endswith("running_var") and (kept < 0).any():
+        yield "negative", f"{kept.min()}"
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -29,7 +29,9 @@ def _told(value: Any) -> str:
 class Network(NamedTuple):
     """`build(classes=..., dtype=..., ...)` makes the network that `source` describes.
 
-    `input_shape` is the image (H, W, C) that the source gives it.
+    `input_shape` is the image (H, W, C) that the source gives it; the family's module says what
+    other sizes it takes. Weights of an FC on a volume are for one size of that volume: they refuse
+    another one, and say which images give theirs.
     """
 
     build: Callable[..., Model]

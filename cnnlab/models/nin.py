@@ -20,6 +20,7 @@ Choices, and where sources disagree:
 - Pooling 3x3 at stride 2 does not fit 32: windows hang over the right and lower border, as in
   cuda-convnet and Caffe (`fit="pad"`).
 - The authors draw weights from N(0, 0.05^2); here it is He's initialisation.
+- Images of any size: the last layer averages its maps.
 """
 
 from typing import Any

@@ -37,6 +37,7 @@ from cnnlab import nn
 from cnnlab.errors import Mistake
 from cnnlab.geometry import DoesNotFit
 from cnnlab.models.network import Model
+from cnnlab.models.sizes import hint
 from cnnlab.pages import render
 
 _POOLS = {"POOL": nn.MaxPool, "AVGPOOL": nn.AvgPool, "L2POOL": nn.L2Pool}
@@ -91,13 +92,15 @@ class Pattern(Model):
         Raises:
             DoesNotFit: where a layer does not fit its input; says which and where.
         """
-        for step in self.steps:
+        for i, step in enumerate(self.steps):
             layer = step.build(step.name)
             try:
                 x = layer(x, train=train)
             except ValueError as error:
                 shape = "x".join(map(str, x.shape[1:]))
+                before = [each.layer(**dict(each.options), parent=None) for each in self.steps[:i]]
                 reason = f"{layer.notation} does not fit its input [{shape}]: {error}"
+                reason += hint(error, [*before, layer])
                 raise DoesNotFit(_point_at(self.text, step.position, reason)) from error
         return x
 

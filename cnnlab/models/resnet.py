@@ -22,6 +22,9 @@ with 4K. Where the sources disagree:
   have the first norm behind the pool.
 - Shortcuts are option B at every depth, as in torchvision and the paper's 50, 101, 152; its 18 and
   34 have option A in table 2, and all three options are compared in table 3.
+- Images of any size, as in torchvision: the GAP averages what map there is.
+- Weights are drawn by fan-in (He et al. 2015, arXiv 1502.01852, eq. 10); fb.resnet.torch and
+  torchvision draw by fan-out (eq. 14).
 - TensorFlow pads unevenly where it steps; here padding is the same on every side, as in the
   authors' Caffe and in PyTorch.
 - Caffe's pooling rounds up, which needs no padding; here the pool pads one pixel and drops what

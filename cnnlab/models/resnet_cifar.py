@@ -18,6 +18,12 @@ with bottlenecks (K, K, 4K filters).
 ResNet-1202 compiles as fast as ResNet-20: for accelerators, a CPU convolves slowly inside a loop.
 Where the sources disagree, or say nothing:
 
+- Images of any size: the GAP averages what map there is.
+- Weights are drawn by fan-in (He et al. 2015, arXiv 1502.01852, eq. 10). The authors' code for
+  ResNet-1001 (resnet-1k-layers), as fb.resnet.torch, draws by fan-out (eq. 14), which is as good by
+  that paper.
+- The authors' code of stochastic depth averages 2x2 pixels in a shortcut that steps; option A here
+  takes every second pixel, with `survival` and without. Its convolutions also have biases.
 - No bias before a batch norm; biased (batch) variance; stride-2 convolutions pad one pixel on every
   side and drop the row that does not fit (`fit="crop"`), as the authors' Caffe and PyTorch do.
 - With pre-activation conv1 is activated before the first block splits, which then has no

@@ -18,8 +18,11 @@ Choices, and where sources disagree:
   but without the biases that those BNs make idle: fewer by the filters of all CONV layers, so 4,224
   fewer for vgg16_bn (138,361,768 against torchvision's 138,365,992). A bias b in torchvision's
   weights is the same as a running mean lower by b.
-- ReLU before DROP in the head, as in torchvision; the two commute. Torchvision's average pooling to
-  7x7 before the head changes nothing at 224x224 and is left out: other sizes give another head.
+- ReLU before DROP in the head, as in torchvision; the two commute.
+- Images of 32x32 and larger: as in torchvision the last map is averaged to 7x7 before the FC head,
+  which changes nothing at 224x224 (`ops.adaptive_avg_pool`), and a pooling leaves out the last row
+  and column of an odd map. The paper's own way with other sizes is to make the head convolutions.
+  `vgg_cifar` has no such pooling, and its weights take 32x32 alone.
 - The paper draws weights from N(0, 0.01^2) and starts the deeper nets from a trained A; here it is
   He's initialisation.
 - N0 puts the forward memory of D at 24M numbers; the rows of its own table add up to 15.2M.
@@ -31,6 +34,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from cnnlab.errors import unknown
+from cnnlab.models.adaptive import pooled_before_fc
 from cnnlab.models.network import Network
 from cnnlab.models.pattern import Pattern, pattern
 
@@ -73,7 +77,8 @@ def vgg(
     if head not in HEADS:
         raise ValueError(unknown("head", head, HEADS))
     text = f"INPUT -> {_stages(configuration, batch_norm)} -> {HEADS[head]}"
-    return pattern(text, classes=classes, dtype=dtype)
+    net = pattern(text, classes=classes, fit="crop", dtype=dtype)
+    return pooled_before_fc(net, 7) if head == "fc" else net
 
 
 def vgg_cifar(*, classes: int = 10, dtype: Any = jnp.float32) -> Pattern:

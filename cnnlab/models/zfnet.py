@@ -19,8 +19,9 @@ Choices, where the figure gives sizes but no padding:
   are 54x54 and 12x12, and the last map 5x5. Ceil mode gives the same sizes from other windows.
 - Layer 2 has no padding: (55 - 5)/2 + 1 = 26.
 - "Contrast normalised across feature maps", which the figure has after the pooling, is taken to be
-  AlexNet's LRN with its constants. Caffe's copies (as in Faster R-CNN) have it before, and pad
-  3 and 2 pixels in layers 1 and 2.
+  AlexNet's LRN with its constants. Caffe's copies (as in Faster R-CNN) have it before, over 3x3
+  pixels within a channel (alpha 5e-5), and pad 3 and 2 pixels in layers 1 and 2.
+- Weights made for 224x224 take images of 213x213 to 244x244, which leave the same 6x6x256.
 - One tower, as in the paper: AlexNet's groups are gone.
 - N0 says that ZFNet expands the middle layers. That is the paper's table 3 (512, 1024, 512 filters
   in layers 3 to 5), and not its figure 3.

@@ -3,6 +3,7 @@
 from cnnlab.nn.blocks import ConvNormReLU
 from cnnlab.nn.layers import (
     GELU,
+    MADE_FOR,
     Add,
     BatchNorm,
     Concat,
@@ -12,11 +13,15 @@ from cnnlab.nn.layers import (
     Layer,
     LocalConv,
     LocalResponseNorm,
+    NoMacs,
+    OtherSize,
     ReLU,
     Tanh,
     Whiten,
+    Window,
     he_normal,
     he_normal_local,
+    window,
 )
 from cnnlab.nn.pooling import AvgPool, GlobalAvgPool, L2Pool, MaxPool, Subsample
 from cnnlab.nn.residual import (
@@ -29,6 +34,7 @@ from cnnlab.nn.residual import (
 
 __all__ = [
     "GELU",
+    "MADE_FOR",
     "Add",
     "AvgPool",
     "BatchNorm",
@@ -45,6 +51,8 @@ __all__ = [
     "LocalConv",
     "LocalResponseNorm",
     "MaxPool",
+    "NoMacs",
+    "OtherSize",
     "ReLU",
     "ResidualBlock",
     "ShortcutA",
@@ -52,6 +60,8 @@ __all__ = [
     "Subsample",
     "Tanh",
     "Whiten",
+    "Window",
     "he_normal",
     "he_normal_local",
+    "window",
 ]

@@ -7,17 +7,34 @@ Parameters and running statistics are float32; `dtype` is the type computed in.
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen
+from flax.errors import ScopeParamShapeError
 from jax import Array
 
 from cnnlab import geometry, ops
 from cnnlab.ops import Size
 
 Initializer = Callable[..., Array]
+
+MADE_FOR = "made_for"
+"""The collection in which an FC on a volume keeps the volume's size: by a name, with no arrays."""
+
+
+class OtherSize(geometry.DoesNotFit):
+    """Weights that were made for an input of another size, or of another depth.
+
+    Attributes:
+        map_size: (H, W) of the map that they were made for; None where that is not known.
+    """
+
+    def __init__(self, reason: str, map_size: tuple[int, int] | None = None) -> None:
+        super().__init__(reason)
+        self.map_size = map_size
+
 
 he_normal = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 """Zero-mean Gaussian of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852, eq. 10)."""
@@ -29,19 +46,79 @@ he_normal_local = jax.nn.initializers.variance_scaling(
 
 
 class Layer(linen.Module):
-    """One row of a layer table: `notation` names it as the notes do."""
+    """One row of a layer table: `notation` names it as the notes do.
+
+    A layer of your own says what it costs by `macs`, or is a `NoMacs`; else its MACs are unknown.
+    """
 
     in_place: ClassVar[bool] = False
     """Whether the output can take the input's place, so that it needs no memory of its own."""
 
     @property
     def notation(self) -> str:
-        """The layer in the pattern language, e.g. `CONV3-64/2`."""
-        raise NotImplementedError
+        """The layer in the pattern language, e.g. `CONV3-64/2`; else its class's name."""
+        return type(self).__name__.upper()
+
+    def macs(self, weights: int, shape: tuple[int, ...]) -> int | None:
+        """Multiply-adds for one image of a layer with so many weights whose output has `shape`.
+
+        None: they are not known.
+        """
+        return None
+
+    @property
+    def called(self) -> str:
+        """Its path in the network; its kind, where it is itself the network."""
+        return "/".join(self.path) or type(self).__name__.lower()
+
+    @linen.nowrap
+    def param(self, name: str, init_fn: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """As Linen's.
+
+        Raises:
+            OtherSize: there is one already, and this input calls for another shape.
+        """
+        try:
+            return super().param(name, init_fn, *args, **options)
+        except ScopeParamShapeError:
+            held: tuple[int, ...] = self.get_variable("params", name).shape
+            wanted = jax.eval_shape(lambda: init_fn(jax.random.key(0), *args)).shape
+            raise OtherSize(
+                f"{self.called}'s weights were made for another input: {name} is {list(held)}, and "
+                f"this one calls for {list(wanted)}",
+                self._map_size(held, wanted),
+            ) from None
+
+    def _map_size(self, held: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, int] | None:
+        """(H, W) of the map that a parameter was made for, if its shape tells another one."""
+        return None
+
+
+class NoMacs(Layer):
+    """A layer of which no MACs are counted: it has no filters (`cnnlab.summarize`)."""
 
     def macs(self, weights: int, shape: tuple[int, ...]) -> int:
-        """Multiply-adds for one image of a layer with so many weights whose output has `shape`."""
+        """0, whatever it works out."""
         return 0
+
+
+class Window(NamedTuple):
+    """What a layer slides over its input: F, S and P, in pixels."""
+
+    kernel: Size
+    stride: Size
+    padding: Size
+
+
+def window(layer: Layer) -> Window | None:
+    """The window that a layer has, by its fields."""
+    kernel = getattr(layer, "kernel_size", None)
+    if kernel is None:
+        return None
+    # Windows tile the input where a layer's stride is None; without one they go pixel by pixel.
+    stride = getattr(layer, "stride", 1)
+    padding = getattr(layer, "pixels", getattr(layer, "padding", 0))
+    return Window(kernel, kernel if stride is None else stride, padding)
 
 
 def written(size: Size) -> str:
@@ -132,9 +209,16 @@ class LocalConv(_Filters):
         """Every weight once."""
         return weights
 
+    def _map_size(self, held: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, int] | None:
+        return None if held[:2] == wanted[:2] else (held[0], held[1])
+
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [N, H, W, C] -> [N, H', W', K]."""
+        """x [N, H, W, C] -> [N, H', W', K].
+
+        Raises:
+            OtherSize: the weights were made for more or fewer positions.
+        """
         kernels, strides, pads = map(ops.pair, (self.kernel_size, self.stride, self.pixels))
         height, width = (
             geometry.output_size(size, kernel=f, stride=s, padding=p, fit=self.fit)
@@ -192,13 +276,18 @@ class Whiten(Layer):
 class Dense(Layer):
     """FC: every output sees every input number, [N, ...] -> [N, K] (N0, Fully-connected layer).
 
-    Parameters: kernel [D, K] (He) with D the numbers of one input volume, bias [K] (zeros).
+    Parameters: kernel [D, K] (He) with D the numbers of one input volume, bias [K] (zeros). Which
+    number is which depends on the volume's height and width. So the weights remember the volume
+    that they were made for, in the collection `made_for`, as a name with no arrays: "6x6x256".
+    Without that collection only D is known.
     """
 
     features: int
     use_bias: bool = True
     dtype: Any = jnp.float32
     kernel_init: Initializer = he_normal
+    pooled_to: tuple[int, int] | None = None
+    """(H, W) to which maps of another size are averaged first (`ops.adaptive_avg_pool`)."""
 
     @property
     def notation(self) -> str:
@@ -210,7 +299,14 @@ class Dense(Layer):
 
     @linen.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """x [N, ...] -> [N, K]."""
+        """x [N, ...] -> [N, K].
+
+        Raises:
+            OtherSize: the weights were made for another volume; names both.
+        """
+        if self.pooled_to:
+            x = ops.adaptive_avg_pool(x, size=self.pooled_to)
+        self._remember(x.shape[1:])
         x = x.reshape(x.shape[0], -1).astype(self.dtype)
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = None
@@ -218,8 +314,33 @@ class Dense(Layer):
             bias = self.param("bias", linen.initializers.zeros, (self.features,))
         return ops.dense(x, kernel, bias)
 
+    def _remember(self, volume: tuple[int, ...]) -> None:
+        """Keep the volume with new weights; refuse it where weights were made for another."""
+        written = "x".join(map(str, volume))
+        if not self.has_variable("params", "kernel"):
+            if len(volume) > 1 and self.is_mutable_collection(MADE_FOR):
+                self.variable(MADE_FOR, written, dict)
+            return
+        reason = f"{self.called}'s weights were made for"
+        for known in self.variables.get(MADE_FOR, {}):
+            if known != written:
+                height, width, *_ = map(int, known.split("x"))
+                size = None if (height, width) == volume[:2] else (height, width)
+                raise OtherSize(f"{reason} {known}, not {written}", size)
+        numbers, found = len(self.get_variable("params", "kernel")), math.prod(volume)
+        if numbers != found:
+            more = f"{numbers:,} numbers, not the {found:,} of {written}"
+            raise OtherSize(f"{reason} {more}", _square(numbers, volume))
 
-class BatchNorm(Layer):
+
+def _square(numbers: int, volume: tuple[int, ...]) -> tuple[int, int] | None:
+    """The size of a square map of so many numbers, if there is one as deep as the volume."""
+    side = math.isqrt(numbers // volume[-1])
+    fits = len(volume) == 3 and side * side * volume[-1] == numbers
+    return (side, side) if fits else None
+
+
+class BatchNorm(NoMacs):
     """BN: each channel to zero mean and unit variance, then scaled and offset (N0).
 
     Parameters: scale [C] (ones) unless `use_scale` is off, bias [C] (zeros); statistics (collection
@@ -261,7 +382,7 @@ class BatchNorm(Layer):
         return y
 
 
-class LocalResponseNorm(Layer):
+class LocalResponseNorm(NoMacs):
     """LRN: each value divided by its neighbours' energy over depth (Krizhevsky et al. 2012)."""
 
     size: int = 5
@@ -282,7 +403,7 @@ class LocalResponseNorm(Layer):
         )
 
 
-class ReLU(Layer):
+class ReLU(NoMacs):
     """RELU: max(0, x), elementwise (N0, Layers used to build ConvNets)."""
 
     in_place: ClassVar[bool] = True
@@ -296,7 +417,7 @@ class ReLU(Layer):
         return ops.relu(x)
 
 
-class GELU(Layer):
+class GELU(NoMacs):
     """GELU: x times the share of a standard normal below it (Hendrycks and Gimpel 2016).
 
     By the tanh approximation of their section 2, within 5e-4 of the exact one and quicker; in
@@ -315,7 +436,7 @@ class GELU(Layer):
         return jax.nn.gelu(wide, approximate=True).astype(x.dtype)
 
 
-class Tanh(Layer):
+class Tanh(NoMacs):
     """TANH: the hyperbolic tangent, elementwise."""
 
     in_place: ClassVar[bool] = True
@@ -329,7 +450,7 @@ class Tanh(Layer):
         return jnp.tanh(x)
 
 
-class Add(Layer):
+class Add(NoMacs):
     """ADD: a shortcut's sum, F(x) + x, in the place of F(x) (He et al. 2015, eq. 1)."""
 
     in_place: ClassVar[bool] = True
@@ -343,7 +464,7 @@ class Add(Layer):
         return y + shortcut
 
 
-class Concat(Layer):
+class Concat(NoMacs):
     """CONCAT: branches side by side in depth; they lie there already (Szegedy et al. 2014)."""
 
     in_place: ClassVar[bool] = True
@@ -357,7 +478,7 @@ class Concat(Layer):
         return jnp.concatenate(branches, axis=-1)
 
 
-class Dropout(Layer):
+class Dropout(NoMacs):
     """DROP: at training each value is zero with probability `rate`; needs the rng `dropout`."""
 
     rate: float

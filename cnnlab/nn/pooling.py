@@ -7,11 +7,11 @@ from flax import linen
 from jax import Array
 
 from cnnlab import ops
-from cnnlab.nn.layers import Layer, written
+from cnnlab.nn.layers import NoMacs, written
 from cnnlab.ops import Size
 
 
-class _Pool(Layer):
+class _Pool(NoMacs):
     kernel_size: Size = 2
     stride: Size | None = None
     """None: the window's own size, so that windows tile the input."""
@@ -56,7 +56,7 @@ class L2Pool(_Pool):
     op: ClassVar[Callable[..., Array]] = staticmethod(ops.l2_pool)
 
 
-class Subsample(Layer):
+class Subsample(NoMacs):
     """SUB: each window's mean, times a weight and plus a bias for each map (LeCun et al. 1998).
 
     Parameters: scale [C] (ones), bias [C] (zeros). The paper adds the window up instead, which
@@ -65,6 +65,8 @@ class Subsample(Layer):
 
     kernel_size: Size = 2
     fit: str = "crop"
+
+    stride: ClassVar[None] = None
 
     @property
     def notation(self) -> str:
@@ -79,7 +81,7 @@ class Subsample(Layer):
         return (mean * scale + bias).astype(x.dtype)
 
 
-class GlobalAvgPool(Layer):
+class GlobalAvgPool(NoMacs):
     """GAP: the mean of each feature map, [N, H, W, C] -> [N, C] (Lin et al. 2013, sec. 3.2)."""
 
     @property

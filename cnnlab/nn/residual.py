@@ -17,7 +17,7 @@ from flax import linen
 from jax import Array
 
 from cnnlab.errors import unknown
-from cnnlab.nn.layers import Add, Layer, ReLU
+from cnnlab.nn.layers import Add, NoMacs, ReLU
 
 ORDERS = {
     "original": "conv bn + relu",
@@ -92,7 +92,7 @@ def check(shortcut: str, order: str, survival: float, scan: bool = False) -> Non
         )
 
 
-class ShortcutA(Layer):
+class ShortcutA(NoMacs):
     """SHORTCUT: option A, every S-th pixel and channels of zeros (He et al. 2015, sec. 4.2).
 
     It has no parameters, and the sum can read its input in place (claim A21).
@@ -114,12 +114,13 @@ class ShortcutA(Layer):
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.filters - x.shape[-1])))
 
 
-class StochasticDepth(Layer):
+class StochasticDepth(NoMacs):
     """SURVIVE: in training all of x or nothing, one draw a batch; in a test its expectation.
 
     x is kept with probability `survival` in (0, 1] and multiplied by it at test time (Huang et al.
     2016, eq. 2 and 5); needs the rng `dropout`. What made x is computed all the same, so that
-    training is one program: no gradient reaches a block left out, but its norms see the batch.
+    training is one program: no gradient reaches a block left out, but its norms see the batch. The
+    authors' code also averages pixels in shortcuts that step, which is not done here.
     """
 
     survival: float

@@ -18,7 +18,14 @@ from cnnlab.ops.backend import BACKENDS, BackendError, preferred, using
 from cnnlab.ops.convolution import conv2d, local_conv2d
 from cnnlab.ops.dense import dense
 from cnnlab.ops.normalisation import batch_norm, local_response_norm, momentum_from_note
-from cnnlab.ops.pooling import avg_pool, channel_pool, global_avg_pool, l2_pool, max_pool
+from cnnlab.ops.pooling import (
+    adaptive_avg_pool,
+    avg_pool,
+    channel_pool,
+    global_avg_pool,
+    l2_pool,
+    max_pool,
+)
 from cnnlab.ops.regularisation import dropout
 from cnnlab.ops.whitening import whitening_filters
 from cnnlab.ops.windows import Size, pair
@@ -27,6 +34,7 @@ __all__ = [
     "BACKENDS",
     "BackendError",
     "Size",
+    "adaptive_avg_pool",
     "avg_pool",
     "batch_norm",
     "channel_pool",

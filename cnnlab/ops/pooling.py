@@ -77,7 +77,8 @@ def avg_pool(
         kernel: F, pixels.
         stride: S, pixels; F when None, windows side by side.
         padding: P, pixels on each side.
-        count_padding: divide by F F everywhere, padding counted as zeros.
+        count_padding: count the padding's zeros as pixels too, but as in PyTorch and Caffe nothing
+            that hangs over the padding (`fit="pad"`).
         fit: what to do with pixels left over, as for `geometry.output_size`.
 
     Returns:
@@ -91,10 +92,10 @@ def avg_pool(
     total = window_sum(
         x.astype(accumulator(x.dtype)), (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
     )
-    if count_padding or not any(low or high for low, high in pads):
+    if not any(low or high for low, high in pads):
         return (total / math.prod(window)).astype(x.dtype)
     rows, columns = (
-        _pixels_held(size, f, s, low, count)
+        _pixels_held(size, f, s, low, count, border=low * count_padding)
         for size, f, s, (low, _), count in zip(
             x.shape[1:3], window, strides, pads, total.shape[1:3], strict=True
         )
@@ -175,6 +176,35 @@ def global_avg_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N C"]:
     return jnp.mean(x, axis=(1, 2), dtype=accumulator(x.dtype)).astype(x.dtype)
 
 
+def adaptive_avg_pool(x: Float[Array, "N H W C"], *, size: Size) -> Float[Array, "N Ho Wo C"]:
+    """Take the mean of each of so many windows, whatever the size of the image.
+
+    Window i of n along an axis of H pixels goes from floor(i H / n) to ceil((i + 1) H / n), as in
+    PyTorch's `AdaptiveAvgPool2d`: windows overlap where n does not divide H, and repeat pixels
+    where n is larger.
+
+    Args:
+        x: images [N, H, W, C].
+        size: n, windows along each axis.
+
+    Returns:
+        [N, n, n, C]; x itself if that is its size.
+
+    Raises:
+        ValueError: x is no batch of images, or a size is no whole number from 1.
+    """
+    check_axes("x", x, "N H W C")
+    counts = [geometry.whole("size", count, at_least=1) for count in pair(size)]
+    if x.shape[1:3] == tuple(counts):
+        return x
+    wide = x.astype(accumulator(x.dtype))
+    for axis, count in enumerate(counts, start=1):
+        windows = _even_windows(x.shape[axis], count)
+        means = [lax.slice_in_dim(wide, *ends, axis=axis).mean(axis) for ends in windows]
+        wide = jnp.stack(means, axis)
+    return wide.astype(x.dtype)
+
+
 _Ints = tuple[int, ...]
 _Pads = tuple[tuple[int, int], ...]
 
@@ -199,10 +229,17 @@ def _pool_windows(
     return window, strides, pads
 
 
-def _pixels_held(size: int, kernel: int, stride: int, low: int, count: int) -> np.ndarray:
-    """How many pixels of the image each of `count` windows along an axis holds."""
+def _even_windows(size: int, count: int) -> list[tuple[int, int]]:
+    """First pixel of each window, and the first behind it."""
+    return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
+def _pixels_held(
+    size: int, kernel: int, stride: int, low: int, count: int, *, border: int
+) -> np.ndarray:
+    """How many pixels of the image and its border each of `count` windows along an axis holds."""
     start = np.arange(count) * stride - low
-    return np.minimum(start + kernel, size) - np.maximum(start, 0)
+    return np.minimum(start + kernel, size + border) - np.maximum(start, -border)
 
 
 def _window_max(x: Array, window: _Ints, strides: _Ints, pads: _Pads) -> Array:

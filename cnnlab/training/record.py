@@ -44,7 +44,15 @@ _RECORD = {
     "network": {
         "type": "object",
         "required": ["weights", "macs", "activations", "receptive_field"],
-        "additionalProperties": _COUNT,
+        "properties": {
+            "weights": _COUNT,
+            "receptive_field": {
+                **_COUNT,
+                "type": ["integer", "string", "null"],
+                "pattern": "^all$",
+            },
+        },
+        "additionalProperties": {**_COUNT, "type": ["integer", "null"]},
     },
     "environment": {**strict(_ENVIRONMENT), "required": [*_CODE, "device", "jax"]},
     "steps": _COUNT,
@@ -79,7 +87,8 @@ class Record:
         seed: what everything random in the run was derived from.
         config: the whole recipe.
         dataset: name, title, version and fingerprint.
-        network: weights, MACs, activations and receptive field of the trained network.
+        network: weights, macs, activations and receptive_field of the trained network: pixels that
+            a neuron of its last map sees, or "all" of the image. None is "unknown".
         environment: commit, versions, device; those that the run was begun with, as `begun`, if
             they were others.
         steps: optimiser steps taken.
@@ -94,7 +103,7 @@ class Record:
     seed: int
     config: dict[str, Any]
     dataset: dict[str, Any]
-    network: dict[str, int]
+    network: dict[str, int | str | None]
     environment: dict[str, Any]
     steps: int
     metrics: dict[str, float]

@@ -279,7 +279,7 @@ def _record(
             "weights": network.params,
             "macs": network.macs,
             "activations": network.activations,
-            "receptive_field": network.receptive_field.size,
+            "receptive_field": network.sees,
         },
         environment=environment,
         **outcome._asdict(),

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
-from flax.errors import ScopeParamShapeError
 
 import cnnlab
 from cnnlab import models, nn
@@ -164,6 +163,6 @@ def test_an_image_that_the_variables_are_not_for(net):
     model, _, variables = net
     with pytest.raises(DoesNotFit, match=r"POOL2 does not fit its input \[5x5x4\]"):
         cnnlab.activations(model, variables, jnp.zeros((1, 5, 5, 2)))
-    for shape in ((1, 6, 6, 2), (1, 4, 4, 3)):
-        with pytest.raises(ScopeParamShapeError):
-            cnnlab.activations(model, variables, jnp.zeros(shape))
+    for shape, reason in (((6, 6, 2), "fc1's .* not 3x3x4"), ((4, 4, 3), "conv1's .* kernel is")):
+        with pytest.raises(DoesNotFit, match=reason):
+            cnnlab.activations(model, variables, jnp.zeros((1, *shape)))

@@ -9,7 +9,10 @@ import pytest
 
 from cnnlab import models
 from cnnlab.analysis import summarize
+from cnnlab.analysis.chips import CHIPS
+from cnnlab.analysis.step_time import Case, step_seconds
 from cnnlab.analysis.work import Work, count_work
+from cnnlab.errors import Mistake
 from cnnlab.training.state import create_state
 from cnnlab.training.step import make_update
 
@@ -122,12 +125,48 @@ class TestTraffic:
         work = step_work(pattern, 8, (16, 16, 3), jnp.bfloat16, classes=10)
         assert 0 < work.least < work.fused < work.unfused
 
-    def test_loops_are_refused(self):
-        def loop(x):
-            return jax.lax.scan(lambda c, _: (c * 2, None), x, length=3)[0]
 
-        with pytest.raises(NotImplementedError, match="scan"):
-            of(loop, array(3))
+class TestUnknown:
+    """What has no place in the lists makes the step's work unknown, by its name."""
+
+    @pytest.mark.parametrize(
+        ("step", "names"),
+        [
+            (lambda x: jax.lax.scan(lambda c, _: (c * 2, None), x, length=3)[0], "scan"),
+            (lambda x: jax.lax.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, x), "while"),
+            (lambda x: jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x), "cond"),
+            (lambda x: jnp.fft.fft(x).real, "fft"),
+            (lambda x: jnp.linalg.cholesky(x), "cholesky"),
+            (lambda x: x[jnp.array([2, 0])], "gather"),
+            (lambda x: x.at[jnp.array([2, 0])].add(1), "scatter-add"),
+            (lambda x: jax.pure_callback(lambda x: x, x, x), "pure_callback"),
+        ],
+    )
+    def test_named(self, step, names):
+        work = of(jax.jit(step), array(4, 4), params=[array(7)])
+        assert names in work.unknown
+        counts = set(Work._fields) - {"images", "gradient", "unknown"}
+        assert {getattr(work, count) for count in counts} == {None}
+        assert (work.images, work.gradient) == (N, 4 * 7)
+        with pytest.raises(Mistake, match=f"work is unknown: it has .*{names}"):
+            work.known("flops")
+        with pytest.raises(Mistake, match=names):
+            work.towards(work._replace(images=2 * N), 7)
+        with pytest.raises(Mistake, match=names):
+            step_seconds(CHIPS["a100"], work, 1, "float32", Case(1.0))
+
+    def test_known(self):
+        work = of(jnp.sort, array(4, 4))
+        assert (work.unknown, work.known("least")) == ((), work.least)
+
+    @pytest.mark.parametrize("name", ["tiny_vgg", "resnet8", "lenet5", "mlp"])
+    def test_of_no_step_of_a_network_here(self, name):
+        network = models.network(name)
+        assert step_work(name, 2, network.input_shape).unknown == ()
+
+    def test_stochastic_depth_and_dropout_are_known(self):
+        assert step_work("resnet8", 2, (16, 16, 3), survival=0.5).unknown == ()
+        assert step_work("INPUT -> DROP0.5 -> LRN -> GELU -> FC-3", 2, (8, 8, 3)).unknown == ()
 
 
 class TestWaits:

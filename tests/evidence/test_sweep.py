@@ -97,3 +97,19 @@ def test_an_attempt_leaves_a_run_that_another_is_at(
         assert (done, said) == ([], [])
     waiting.join(timeout=60)
     assert (done, said) == ([run.folder], [[]])
+
+
+def test_what_is_not_known_of_a_network_is_not_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of unknown MACs has no pace, and none is told by the pace of others."""
+    small = Run(Ledger(tmp_path), recipe_of("small", 0))
+    own, again = (Run(Ledger(tmp_path), recipe_of("own", seed)) for seed in range(2))
+    works = {"small": 640.0, "own": None}
+    monkeypatch.setattr(Run, "work", lambda run: works[run.recipe.arm])
+    finish(small, rates=[64.0])
+    assert time_left([small, own, again], 1) == TimeLeft(0, unknown=2)
+    finish(own, rates=[32.0])
+    assert time_left([small, own, again], 1) == TimeLeft(20, unknown=0)
+    elsewhere = Run(Ledger(tmp_path / "other"), recipe_of("small", 0))
+    assert time_left([own, elsewhere], 1) == TimeLeft(0, unknown=1)

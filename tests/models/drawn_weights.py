@@ -21,17 +21,20 @@ def draw_state_dict(shapes, seed=SEED):
     return {name: _draw(name, shape, shapes, seed) for name, shape in shapes.items()}
 
 
-def draw_images(size, seed=SEED):
-    """Two images [2, size, size, 3] of blocks of colour under noise."""
-    rng = np.random.default_rng([seed, size])
-    blocks = rng.normal(size=(2, 4, 4, 3)).repeat(size // 4, axis=1).repeat(size // 4, axis=2)
+def draw_images(height, width=None, seed=SEED):
+    """Two images [2, height, width, 3] of blocks of colour under noise, square if not told."""
+    width = width or height
+    rng = np.random.default_rng([seed, height] if width == height else [seed, height, width])
+    blocks = rng.normal(size=(2, 4, 4, 3)).repeat(height // 4, axis=1).repeat(width // 4, axis=2)
     return np.float32(blocks + 0.5 * rng.normal(size=blocks.shape))
 
 
-def draw_features(seed=SEED):
-    """What GoogLeNet's auxiliary heads may see after their pooling, [2, 4, 4, C] for each."""
+def draw_features(height=4, width=4, seed=SEED):
+    """What GoogLeNet's auxiliary heads may see, [2, height, width, C] for each."""
     rng = np.random.default_rng(seed)
-    return {aux: np.float32(rng.normal(size=(2, 4, 4, c))) for aux, c in AUX_CHANNELS.items()}
+    return {
+        aux: np.float32(rng.normal(size=(2, height, width, c))) for aux, c in AUX_CHANNELS.items()
+    }
 
 
 def _draw(name, shape, shapes, seed):

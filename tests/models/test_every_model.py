@@ -116,7 +116,9 @@ def image_shape(name):
 
 @functools.cache
 def build(name):
-    model = models.create(name, classes=CLASSES)
+    """A net to train; VGG without its two FC-4096 on 7x7x512, which are AlexNet's but larger."""
+    options = {"head": "gap"} if re.match(r"vgg\d", name) else {}
+    model = models.create(name, classes=CLASSES, **options)
     image = jax.ShapeDtypeStruct((BATCH, *image_shape(name)), jnp.float32)
     return model, jax.eval_shape(model.init, jax.random.key(0), image)
 

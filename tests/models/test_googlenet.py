@@ -229,7 +229,7 @@ class TestAuxiliaryHeads:
         keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
         init = partial(models.create(name, aux=0.3).init, train=train)
         made = jax.eval_shape(init, keys, IMAGE)
-        assert set(made) - {"batch_stats"} == {"params"}
+        assert set(made) - {"batch_stats", "made_for"} == {"params"}
         assert {"aux1", "aux2"} <= set(made["params"])
 
     def test_without_weight_there_are_none(self, name):

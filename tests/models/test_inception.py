@@ -246,18 +246,19 @@ def test_scales_and_the_last_block_without_relu():
     assert adds - relus == {"inception_resnet_c10"}
 
 
-def test_the_norms_epsilon():
+def test_the_norms_epsilon_and_momentum():
+    """TF-Slim's."""
     found = set()
 
     def record(call, args, kwargs, context):
         if isinstance(context.module, nn.BatchNorm):
-            found.add(context.module.epsilon)
+            found.add((context.module.epsilon, context.module.momentum))
         return call(*args, **kwargs)
 
     with linen.intercept_methods(record):
         image = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
         jax.eval_shape(models.create("inception_v4").init, jax.random.key(0), image)
-    assert found == {0.001}
+    assert found == {(0.001, 0.9997)}
 
 
 @pytest.mark.parametrize("relu", [False, True])

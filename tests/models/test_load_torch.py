@@ -13,7 +13,8 @@ import safetensors.numpy
 from drawn_weights import draw_features, draw_images, draw_state_dict
 from flax import traverse_util
 
-from cnnlab import models
+from cnnlab import models, ops
+from cnnlab.errors import Mistake
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.json"))
@@ -65,6 +66,24 @@ def test_logits(name):
     expected = np.array(file["logits"])
     assert np.ptp(expected, axis=0).mean() > 0.01 * np.abs(expected).max(), "images look alike"
     assert_close(jax.jit(model.apply)(variables, draw_images(file["size"])), expected)
+
+
+OTHER_SIZES = [(n, size) for n in NAMES for size in golden(n) if re.fullmatch(r"\d+x\d+", size)]
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(*each, marks=() if each == ("alexnet", "160x320") else pytest.mark.slow)
+        for each in OTHER_SIZES
+    ],
+)
+def test_logits_of_other_sizes(name, size):
+    """Larger maps than the FC's and smaller ones, averaged to its size as torchvision does."""
+    assert len(OTHER_SIZES) == 5
+    model, variables = models.load_torch(name, drawn(name))
+    images = draw_images(*map(int, size.split("x")))
+    assert_close(jax.jit(model.apply)(variables, images), np.array(golden(name)[size]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,17 +140,25 @@ class TestVariables:
 
 
 class TestAuxiliaryHeads:
+    @staticmethod
+    @functools.cache
+    def loaded():
+        return models.load_torch("googlenet", drawn("googlenet"))
+
+    @pytest.mark.parametrize("size", [(4, 4), (14, 14), (3, 9)])
     @pytest.mark.parametrize("aux", ["aux1", "aux2"])
-    def test_logits(self, aux):
-        """By NumPy, after the pooling, in which torchvision is not the paper's."""
-        _, variables = models.load_torch("googlenet", drawn("googlenet"))
+    def test_logits(self, aux, size):
+        """By NumPy, behind torchvision's pooling, which is not the paper's."""
+        _, variables = self.loaded()
         p, statistics = (variables[kind][aux] for kind in ("params", "batch_stats"))
         norm, running = p["conv"]["bn"], statistics["conv"]["bn"]
-        x = draw_features()[aux] @ p["conv"]["conv"]["kernel"][0, 0]
+        pooled = ops.adaptive_avg_pool(jnp.asarray(draw_features(*size)[aux]), size=4)
+        x = pooled @ p["conv"]["conv"]["kernel"][0, 0]
         x = (x - running["mean"]) / np.sqrt(running["var"] + 0.001) * norm["scale"] + norm["bias"]
         x = np.maximum(x, 0).reshape(2, -1)
         x = np.maximum(x @ p["fc1"]["kernel"] + p["fc1"]["bias"], 0)
-        assert_close(x @ p["fc2"]["kernel"] + p["fc2"]["bias"], np.array(golden("googlenet")[aux]))
+        key = aux if size == (4, 4) else f"{aux} {size[0]}x{size[1]}"
+        assert_close(x @ p["fc2"]["kernel"] + p["fc2"]["bias"], np.array(golden("googlenet")[key]))
 
     def test_are_there_if_the_weights_have_them(self):
         whole = models.load_torch("googlenet", drawn("googlenet"))
@@ -185,6 +212,13 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found[path], expected[path])
 
 
+class FailingArray:
+    """As a tensor of PyTorch that takes gradients."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+
 class TestRefused:
     def test_all_that_is_wrong_is_listed(self):
         state = empty("resnet18")
@@ -215,6 +249,52 @@ class TestRefused:
         state = empty("resnet18") | {"fc.weight": np.zeros(last)}
         with pytest.raises(ValueError, match=r"misshapen: .*fc\.weight \[0?\], not \["):
             models.load_torch("resnet18", state)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "said"),
+        [
+            ("fc.bias", np.zeros(10, np.complex64), "not real: fc.bias complex64"),
+            ("fc.bias", np.zeros(10, bool), "not real: fc.bias bool"),
+            ("fc.bias", np.array(["0.5"] * 10), "not real: fc.bias <U3"),
+            ("fc.bias", np.array([None] * 10), "not real: fc.bias object"),
+            ("fc.bias", np.zeros(10, "datetime64[s]"), r"not real: fc.bias datetime64\[s\]"),
+            ("fc.bias", [*[0.5] * 8, np.nan, np.inf], "not finite: fc.bias 2 of 10"),
+            ("fc.bias", np.full(10, np.nan, jnp.bfloat16), "not finite: fc.bias 10 of 10"),
+            ("fc.bias", [*[0.5] * 9, -1e300], r"out of range: fc.bias of float32: -1e\+300"),
+            ("fc.bias", [10**400] * 10, "not real: fc.bias object"),
+            ("bn1.running_var", -np.ones(64), r"negative: bn1.running_var -1\.0"),
+        ],
+    )
+    def test_numbers_that_float32_does_not_keep(self, key, value, said):
+        with pytest.raises(Mistake, match=rf"resnet18:\n  {said}$"):
+            models.load_torch("resnet18", empty("resnet18") | {key: value})
+
+    def test_the_largest_and_the_least_that_it_keeps(self):
+        numbers = np.array([3.4e38, -3.4e38, 1e-300, 0, 1, 2, 3, 4, 5, 2**40])
+        _, variables = models.load_torch("resnet18", empty("resnet18") | {"fc.bias": numbers})
+        np.testing.assert_array_equal(variables["params"]["fc"]["bias"], np.float32(numbers))
+
+    def test_a_sum_out_of_range(self):
+        """A bias that is taken off a running mean."""
+        huge = {"features.0.bias": np.full(64, -3e38), "features.1.running_mean": np.full(64, 3e38)}
+        message = r"features\.0\.bias: taken off the running mean it is out of float32's range"
+        with pytest.raises(Mistake, match=message):
+            models.load_torch("vgg11_bn", empty("vgg11_bn") | huge)
+
+    @pytest.mark.parametrize("value", [[[1, 2], [3]], FailingArray()])
+    def test_no_array_at_all(self, value):
+        with pytest.raises(Mistake, match=r"no arrays:\n  fc\.bias: "):
+            models.load_torch("resnet18", empty("resnet18") | {"fc.bias": value})
+
+    def test_names_that_are_none(self):
+        state = empty("resnet18") | {7: np.zeros(3), ("a", 1): np.zeros(2)}
+        with pytest.raises(Mistake, match=r"extra: \('a', 1\) \[2\]; 7 \[3\]"):
+            models.load_torch("resnet18", state)
+
+    @pytest.mark.parametrize("source", [None, 3, [1, 2], b"resnet18.pth"])
+    def test_no_source(self, source):
+        with pytest.raises(Mistake, match="weights come from a file, or are arrays by name; got "):
+            models.load_torch("resnet18", source)
 
     def test_weights_of_another_network(self):
         with pytest.raises(ValueError, match=r"missing: .*features\.0\.bias .*\n  extra: .*bn1\.b"):

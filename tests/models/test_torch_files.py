@@ -1,7 +1,9 @@
 """Files that PyTorch wrote, read without it; and files that would run something, refused."""
 
+import copy
 import pickle
 import re
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from cnnlab.errors import Mistake
 from cnnlab.models.torch_files import read_state_dict
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -56,10 +59,22 @@ def in_zip(path, pickled, **members):
     return path
 
 
-def in_legacy(path, pickled):
+def in_legacy(path, pickled, keys=(), numbers=b""):
     head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
-    path.write_bytes(b"".join(pickle.dumps(value, 2) for value in head) + pickled)
+    tail = pickle.dumps(list(keys), 2) + numbers if keys is not None else b""
+    path.write_bytes(b"".join(pickle.dumps(value, 2) for value in head) + pickled + tail)
     return path
+
+
+def storage(*values, count=None):
+    """Numbers as they stand at the end of a legacy file, behind how many they are."""
+    count = len(values) if count is None else count
+    return count.to_bytes(8, "little") + np.array(values, np.float32).tobytes()
+
+
+def floats(count, key=b"0"):
+    """A storage as a pickle refers to it."""
+    return FLOATS.replace(b"I4", b"I%d" % count).replace(b"V0", b"V" + key)
 
 
 class TestWhatTorchWrote:
@@ -157,6 +172,162 @@ class TestPickleIsNotRun:
         state = b"(" + view((2,), (1,), 1) + b"NNI01\nI00\nt"
         path = in_zip(tmp_path / "weights.pth", holding(PARAMETER + b")\x81" + state + b"b"))
         np.testing.assert_array_equal(read_state_dict(path)["x"], [1, 2])
+
+
+class TestSizes:
+    """What a file says of sizes is held against what there is, before anything is made of it."""
+
+    def refused(self, path, match):
+        tracemalloc.start()
+        try:
+            with pytest.raises(Mistake, match=match):
+                read_state_dict(path)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 6e6 + 4 * path.stat().st_size
+
+    def test_an_archive_that_would_grow(self, tmp_path):
+        path, count = tmp_path / "bomb.pth", 2**24
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            pickled = holding(view((count,), (1,), 0).replace(FLOATS, floats(count)))
+            archive.writestr("weights/data.pkl", pickled)
+            archive.writestr("weights/data/0", bytes(4 * count))
+        assert path.stat().st_size < 1e5
+        self.refused(path, r"data\.pkl is compressed, as PyTorch writes no tensors.*`zip -0`")
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weights/data.pkl", pickled)
+            archive.writestr("weights/data/0", bytes(4 * count), zipfile.ZIP_DEFLATED)
+        self.refused(path, r"data/0 is compressed.*: 67,108,864 bytes in \d\d,\d{3}\.")
+
+    def test_a_program_of_torchscript(self, tmp_path):
+        """Its code is compressed; what is refused is what its pickle calls for."""
+        path = in_zip(tmp_path / "weights.pt", holding(b"c__torch__.torchvision\nResNet\n"))
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("weights/code/__torch__/torchvision.py", "pass\n" * 99)
+        self.refused(path, r"its pickle calls for __torch__\.torchvision\.ResNet; only tensors")
+
+    def test_members_one_upon_another(self, tmp_path):
+        path = in_zip(tmp_path / "weights.pth", holding(b"}"), **{"data/0": bytes(10_000)})
+        with zipfile.ZipFile(path, "a") as archive:
+            for i in range(1, 9):
+                info = copy.copy(archive.getinfo("weights/data/0"))
+                info.filename = f"weights/data/{i}"
+                archive.filelist.append(info)
+                archive._didModify = True
+        self.refused(path, r"its members overlap: 90,\d+ bytes of them in 1\d,\d+")
+
+    @pytest.mark.parametrize(("count", "held"), [(3, 16), (5, 16), (10**12, 16), (0, 16)])
+    def test_a_storage_of_another_size_than_its_tensors_want(self, tmp_path, count, held):
+        pickled = holding(view((1,), (1,), 0).replace(FLOATS, floats(count)))
+        path = in_zip(tmp_path / "weights.pth", pickled)
+        self.refused(path, f"data/0 has {held} bytes; a tensor wants {4 * count:,}")
+
+    @pytest.mark.parametrize("count", [b"I-1\n", b"F4.0\n", b"V4\n", b"N", b"I01\n"])
+    @pytest.mark.parametrize("write", [in_zip, in_legacy])
+    def test_a_storage_of_no_size(self, tmp_path, write, count):
+        pickled = holding(view((1,), (1,), 0).replace(b"I4\n", count))
+        self.refused(write(tmp_path / "weights.pth", pickled), "storage's size must be a whole")
+
+    def test_a_storage_that_is_not_there(self, tmp_path):
+        pickled = holding(view((1,), (1,), 0).replace(FLOATS, floats(4, b"7")))
+        self.refused(in_zip(tmp_path / "weights.pth", pickled), "data/7 has 0 bytes")
+
+    @pytest.mark.parametrize(("shape", "strides"), [((10**9, 2), (0, 0)), ((8,), (0,))])
+    def test_a_tensor_of_more_numbers_than_its_storage(self, tmp_path, shape, strides):
+        path = in_zip(tmp_path / "weights.pth", holding(view(shape, strides, 0)))
+        self.refused(path, r"a tensor \[\d+.*\] of 4 numbers")
+
+    @pytest.mark.parametrize("part", [b"(V1\nI-1\nI2\nt", b"(V1\nI3\nI2\nt", b"(V1\nI0\nI-1\nt"])
+    def test_a_view_beyond_its_storage(self, tmp_path, part):
+        """Of old a storage could be part of another one."""
+        pickled = holding(view((1,), (1,), 0).replace(FLOATS, FLOATS[:-2] + part + b"tQ"))
+        self.refused(in_zip(tmp_path / "weights.pth", pickled), r"a view of -?\d numbers from -?\d")
+
+    def test_a_view_within_its_storage(self, tmp_path):
+        part = FLOATS[:-2] + b"(V1\nI2\nI2\ntt" + b"Q"
+        pickled = holding(view((2,), (1,), 0).replace(FLOATS, part))
+        path = in_zip(tmp_path / "weights.pth", pickled)
+        np.testing.assert_array_equal(read_state_dict(path)["x"], [2, 3])
+
+    @pytest.mark.parametrize("write", [in_zip, in_legacy])
+    def test_a_pickle_that_would_fill_the_memory(self, tmp_path, write):
+        path = write(tmp_path / "index.pth", b"}r" + (2**31).to_bytes(4, "little") + b".")
+        self.refused(path, r"would take much memory \(LONG_BINPUT 2147483648\)")
+        path = write(tmp_path / "nest.pth", b"}(" + b")" + b"\x85" * 10**6 + b"I1\nu.")
+        self.refused(path, r"would take much memory \(TUPLE1")
+
+    def test_a_large_pickle(self, tmp_path):
+        path = in_zip(tmp_path / "large.pth", b"}" * 2**21 + b".")
+        self.refused(path, "more than 1,048,576 bytes")
+
+    def test_members_of_one_name(self, tmp_path):
+        path = in_zip(tmp_path / "weights.pth", holding(view((1,), (1,), 0)))
+        with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("weights/data/0", bytes(16))
+        self.refused(path, "two of its members have one name")
+
+
+class TestLegacyNumbers:
+    """Those at the end of the file are the ones that the tensors want, each once."""
+
+    TWO = holding(view((2,), (1,), 1).replace(FLOATS, floats(3)))
+
+    def read(self, tmp_path, *args, pickled=TWO):
+        return read_state_dict(in_legacy(tmp_path / "weights.pth", pickled, *args))
+
+    def test_read(self, tmp_path):
+        read = self.read(tmp_path, ["0"], storage(5, 6, 7))
+        np.testing.assert_array_equal(read["x"], [6, 7])
+
+    @pytest.mark.parametrize("keys", [(), ("1",), ("0", "0"), ("0", "1"), (0,)])
+    def test_another_list_of_storages(self, tmp_path, keys):
+        with pytest.raises(Mistake, match=rf"view 1 storages, and it lists {len(keys)} others"):
+            self.read(tmp_path, keys, storage(5, 6, 7) * 2)
+
+    def test_no_list(self, tmp_path):
+        with pytest.raises(Mistake, match="no state dict can be read"):
+            self.read(tmp_path, None)
+
+    @pytest.mark.parametrize("count", [0, 2, 4, 2**60, 2**64 - 1])
+    def test_another_number_of_numbers(self, tmp_path, count):
+        with pytest.raises(Mistake, match="storage 0 has not the 3 numbers it says"):
+            self.read(tmp_path, ["0"], storage(5, 6, 7, count=count))
+
+    @pytest.mark.parametrize("left", [0, 4, 7, 8, 19])
+    def test_cut_short(self, tmp_path, left):
+        with pytest.raises(Mistake, match="it is cut short"):
+            self.read(tmp_path, ["0"], storage(5, 6, 7)[:left])
+
+    def test_more_than_the_file_could_hold(self, tmp_path):
+        pickled = holding(view((1,), (1,), 0).replace(FLOATS, floats(10**12)))
+        with pytest.raises(Mistake, match=r"want more than the file's [\d,]+ bytes"):
+            self.read(tmp_path, ["0"], storage(5, count=10**12), pickled=pickled)
+
+    def test_a_storage_of_two_sizes(self, tmp_path):
+        first = view((2,), (1,), 0).replace(FLOATS, floats(3))
+        other = view((2,), (1,), 0).replace(FLOATS, floats(2))
+        pickled = b"}Va\n" + first + b"sVb\n" + other + b"s."
+        with pytest.raises(Mistake, match="storage 0 has two sizes"):
+            self.read(tmp_path, ["0"], storage(5, 6, 7), pickled=pickled)
+
+
+def test_a_tensor_that_stands_for_other_numbers(tmp_path):
+    """PyTorch keeps a negated view as it was, with a mark."""
+    marked = view((2,), (1,), 0)[:-2] + b"I00\n}}Vneg\nI01\nstR"
+    path = in_zip(tmp_path / "weights.pth", holding(marked))
+    with pytest.raises(Mistake, match=r"stands for other numbers than it holds: \{'neg': True\}"):
+        read_state_dict(path)
+    plain = view((2,), (1,), 0)[:-2] + b"I00\n}}tR"
+    assert list(read_state_dict(in_zip(path, holding(plain)))["x"]) == [0, 1]
+
+
+def test_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    in_zip(tmp_path / "weights.pth", holding(view((2,), (1,), 0)))
+    assert list(read_state_dict("~/weights.pth")["x"]) == [0, 1]
+    with pytest.raises(FileNotFoundError, match="~nobody-here/weights"):
+        read_state_dict("~nobody-here/weights.pth")
 
 
 class TestOtherFiles:

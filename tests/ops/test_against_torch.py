@@ -74,3 +74,50 @@ def test_max_pool_that_rounds_up(size, expected):
 def test_avg_pool(size, count_padding, expected):
     y = ops.avg_pool(9 * image(size), kernel=3, stride=2, padding=1, count_padding=count_padding)
     np.testing.assert_array_equal(y[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "count_padding", "expected"),
+    [  # F.avg_pool2d(36 * x, *window, ceil_mode=True, count_include_pad=count_padding), 2.13.0
+        (4, (3, 2, 0), True, [[216, 270], [432, 486]]),
+        (4, (3, 2, 0), False, [[216, 270], [432, 486]]),
+        (4, (3, 2, 1), True, [[56, 120, 72], [228, 396, 216], [162, 270, 144]]),
+        (4, (3, 2, 1), False, [[126, 180, 216], [342, 396, 432], [486, 540, 576]]),
+        (5, (3, 2, 1), True, [[64, 132, 112], [276, 468, 348], [304, 492, 352]]),
+        (5, (4, 3, 2), True, [[36, 108, 45], [252, 576, 210], [129, 282, 100]]),
+        (5, (4, 3, 2), False, [[144, 216, 270], [504, 576, 630], [774, 846, 900]]),
+    ],
+)
+def test_avg_pool_that_rounds_up(size, window, count_padding, expected):
+    """Padding counts where it is asked to, and what hangs over it never does."""
+    names = ("kernel", "stride", "padding")
+    options = dict(zip(names, window, strict=True), count_padding=count_padding)
+    y = ops.avg_pool(36 * image(size), fit="pad", **options)
+    np.testing.assert_allclose(y[0, :, :, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [  # F.adaptive_avg_pool2d(36 * x, size), 2.13.0
+        ((5, 4), 3, [[126, 162, 198], [342, 378, 414], [558, 594, 630]]),
+        ((3, 5), (2, 4), [[144, 180, 216, 252], [324, 360, 396, 432]]),
+        ((2, 3), (3, 2), [[54, 90], [108, 144], [162, 198]]),
+        ((1, 1), 2, [[36, 36], [36, 36]]),
+        ((2, 2), 2, [[36, 72], [108, 144]]),
+        (
+            (4, 9),
+            6,
+            [
+                [54, 90, 162, 198, 270, 306],
+                [216, 252, 324, 360, 432, 468],
+                [378, 414, 486, 522, 594, 630],
+                [702, 738, 810, 846, 918, 954],
+                [864, 900, 972, 1008, 1080, 1116],
+                [1026, 1062, 1134, 1170, 1242, 1278],
+            ],
+        ),
+    ],
+)
+def test_adaptive_avg_pool(shape, size, expected):
+    x = 36 * jnp.arange(1.0, shape[0] * shape[1] + 1).reshape(1, *shape, 1)
+    np.testing.assert_allclose(ops.adaptive_avg_pool(x, size=size)[0, :, :, 0], expected, rtol=1e-6)

@@ -1,5 +1,6 @@
 """Pooling against NumPy loops and by hand."""
 
+import math
 from functools import partial
 
 import jax
@@ -83,12 +84,12 @@ def test_average_at_the_border(count_padding, corner, edge, inside):
     np.testing.assert_allclose(y, [row, middle, middle, row], rtol=1e-6)
 
 
-def test_zeros_added_to_fit_count_like_padding():
+def test_zeros_added_to_fit_never_count():
     x = jnp.ones((1, 3, 3, 1))
     kept = ops.avg_pool(x, kernel=2, fit="pad")[0, :, :, 0]
     np.testing.assert_array_equal(kept, np.ones((2, 2)))
     counted = ops.avg_pool(x, kernel=2, fit="pad", count_padding=True)[0, :, :, 0]
-    np.testing.assert_array_equal(counted, [[1, 0.5], [0.5, 0.25]])
+    np.testing.assert_array_equal(counted, np.ones((2, 2)))
 
 
 def test_l2_pool_is_the_norm():
@@ -153,3 +154,47 @@ class TestErrors:
 def test_global_average_rank(untyped):
     with pytest.raises(ValueError, match=r"got shape \(4, 4, 1\)"):
         ops.global_avg_pool(jnp.ones((4, 4, 1)))
+
+
+class TestAdaptive:
+    @pytest.mark.parametrize(
+        ("shape", "size"), [((7, 5), (3, 4)), ((2, 9), (5, 1)), ((6, 6), (6, 6))]
+    )
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+    def test_windows_of_the_closed_form(self, shape, size, dtype):
+        """Window i of n goes from floor(i H / n) to ceil((i + 1) H / n)."""
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, *shape, 3)), dtype)
+        wide = np.float64(x)
+        (h, w), (rows, columns) = shape, size
+        expected = [
+            [
+                wide[
+                    :,
+                    math.floor(i * h / rows) : math.ceil((i + 1) * h / rows),
+                    math.floor(j * w / columns) : math.ceil((j + 1) * w / columns),
+                ].mean(axis=(1, 2))
+                for j in range(columns)
+            ]
+            for i in range(rows)
+        ]
+        y = jax.jit(partial(ops.adaptive_avg_pool, size=size))(x)
+        assert (y.shape, y.dtype) == ((2, *size, 3), dtype)
+        expected = np.moveaxis(expected, 2, 0)
+        np.testing.assert_allclose(
+            np.float64(y), expected, rtol=1e-2 if dtype == "bfloat16" else 1e-5
+        )
+
+    def test_its_own_size_is_left_as_it_is(self):
+        x = jnp.ones((1, 3, 4, 2))
+        assert ops.adaptive_avg_pool(x, size=(3, 4)) is x
+
+    @pytest.mark.parametrize("size", [0, -1, (2, 0), 1.5, True])
+    @pytest.mark.usefixtures("untyped")
+    def test_no_size(self, size):
+        with pytest.raises(ValueError, match="size must be a whole number, at least 1"):
+            ops.adaptive_avg_pool(jnp.ones((1, 3, 4, 2)), size=size)
+
+    @pytest.mark.usefixtures("untyped")
+    def test_no_images(self):
+        with pytest.raises(ValueError, match=r"x must be \[N, H, W, C\]"):
+            ops.adaptive_avg_pool(jnp.ones((3, 4, 2)), size=2)

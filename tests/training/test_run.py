@@ -13,9 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from flax import linen
 from rich.console import Console
 
-from cnnlab import data, training
+from cnnlab import data, models, nn, training
 from cnnlab.data import DataMissing, Dataset, Images
 from cnnlab.files import BadFile
 from cnnlab.geometry import DoesNotFit
@@ -59,6 +60,43 @@ def test_what_a_run_leaves_behind(finished: Any) -> None:
     assert facts == environment() | {"dataset": data.open_dataset("digits").fingerprint}
     assert any(path.stat().st_size > 1000 for path in (finished.folder / "tensorboard").iterdir())
     assert "step 78/78" in finished.printed
+
+
+class Mixer(nn.Layer):
+    """A layer of a user's own, which does not say how often it multiplies."""
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return x * x.mean(axis=(1, 2), keepdims=True)
+
+
+class OwnNet(linen.Module):
+    """A net of a user's own, the last map of which sees the whole image."""
+
+    classes: int
+
+    @linen.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        x = Mixer(name="mixer")(nn.AvgPool(4, name="pool")(x))
+        return nn.Dense(self.classes, name="fc")(x)
+
+
+def test_the_record_of_a_net_of_ones_own(
+    make_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its layers do not say is null in the record, and not 0."""
+
+    def build(*, classes: int = 10, dtype: Any = None) -> Any:
+        return OwnNet(classes)
+
+    monkeypatch.setitem(models._REGISTER, "own", models.Network(build, (32, 32, 1), "a user"))
+    record = training.run(make_recipe({"model.name": "own", "train.steps": 2}), tmp_path, QUIET)
+    assert record == Record.read(tmp_path / "record.json")
+    assert record.network == {
+        "weights": 650,
+        "macs": None,
+        "activations": 32 * 32 + 2 * 8 * 8 + 10,
+        "receptive_field": "all",
+    }
 
 
 def test_the_record(finished: Any) -> None:

@@ -59,7 +59,7 @@ EDITS: dict[str, tuple[str, str, object, int, str]] = {
     "no network": ("model", "name", "resnt20", 2, "config.json: model: unknown model"),
     "no pattern": ("model", "name", "INPUT -> CONF3 -> FC", 2, "config.json: "),
     "no number": ("train", "batch_size", "x", 2, "config.json: train.batch_size must be integer"),
-    "no batch": ("train", "batch_size", 0, 2, "config.json: train.batch_size = 0 must be at l"),
+    "no batch": ("train", "batch_size", 0, 2, "config.json: train.batch_size = 0 must be a w"),
     "no such key": ("train", "bacth_size", 1, 2, "config.json: unknown key in train: 'bacth_size'"),
     "no such data": ("data", "name", "digit", 2, "config.json: unknown data.name: 'digit'"),
 }  # fmt: skip

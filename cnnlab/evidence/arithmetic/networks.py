@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 import cnnlab
 from cnnlab import geometry, models
 from cnnlab.analysis import Row, Summary
+from cnnlab.analysis.counts import known, total
 from cnnlab.evidence.arithmetic.finding import (
     TOLERANCE,
     Finding,
@@ -156,7 +157,7 @@ def parameter_counts() -> Finding:
     first_fc = next(row for row in vgg.rows if row.notation.startswith("FC")).weights / vgg.params
     early = [row for row in vgg.rows if row.notation.startswith("CONV") and row.shape[0] >= 112]
     memory = sum(row.activations for row in early) / vgg.activations
-    macs = sum(row.macs for row in early) / vgg.macs
+    macs = known(total(row.macs for row in early), "MACs") / known(vgg.macs, "MACs")
     return slip(
         [name for name in noted if abs(off[name]) > 0.02] == ["googlenet"]
         and min(first_fc, memory) > 0.5 > macs,
